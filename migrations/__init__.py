@@ -1,0 +1,1 @@
+"""Alembic migrations of mlsys' own tables; installed as the package ``mlsys.migrations``."""

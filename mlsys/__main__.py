@@ -1,0 +1,5 @@
+"""``python -m mlsys``."""
+
+from mlsys.cli import main
+
+main()

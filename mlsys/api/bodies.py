@@ -1,0 +1,102 @@
+"""Reads what a request carries: strict JSON (depth, numbers, keys, text) and strict queries, told apart by field. Meaning is for the schemas."""
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import marshmallow as ma
+from flask import Request
+from webargs import core
+from webargs.flaskparser import FlaskParser, is_json_request
+from werkzeug.exceptions import UnsupportedMediaType
+
+from mlsys import errors
+
+
+class StrictParser(FlaskParser):
+    """webargs' parser with our reading of JSON, unknown query fields refused, and errors as errors.Invalid."""
+
+    DEFAULT_UNKNOWN_BY_LOCATION = FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION | {"query": ma.RAISE, "json": ma.RAISE}
+
+    def __init__(self, *, max_depth: int) -> None:
+        super().__init__()
+        self._max_depth = max_depth
+
+    def _raw_load_json(self, req: Request) -> Any:
+        data = req.get_data(cache=True)
+        if not data:
+            return core.missing
+        if not is_json_request(req):
+            raise UnsupportedMediaType
+        return read_json(data, max_depth=self._max_depth)
+
+    def load_json(self, req: Request, schema: ma.Schema) -> Any:
+        return self._raw_load_json(req)
+
+    def load_querystring(self, req: Request, schema: ma.Schema) -> Any:
+        twice = [name for name, values in req.args.lists() if len(values) > 1]
+        if twice:
+            raise errors.Invalid({name: "Given more than once." for name in twice})
+        for name, value in req.args.items():
+            _check_text(value, name)
+        return super().load_querystring(req, schema)
+
+    def handle_error(self, error: ma.ValidationError, req: Request, schema: ma.Schema, **_: Any) -> NoReturn:
+        messages = error.normalized_messages()
+        by_location = messages if isinstance(messages, dict) else {}
+        raise errors.Invalid({name: texts for location in by_location.values() for name, texts in flat(location)})
+
+
+def flat(messages: Any, prefix: str = "") -> Iterator[tuple[str, list[str]]]:
+    """marshmallow's nested messages as (dotted field, texts)."""
+    if isinstance(messages, dict):
+        for name, inner in messages.items():
+            yield from flat(inner, prefix if name == "_schema" else f"{prefix}.{name}" if prefix else str(name))
+    else:
+        yield prefix or "body", [str(text) for text in messages]
+
+
+def read_json(data: bytes, *, max_depth: int) -> Any:
+    """The value. Raises Malformed for what is not JSON or nested too deep, Invalid (naming the field) for NaN, infinity, twin keys, unstorable text."""
+    too_deep = errors.Malformed(f"The JSON is nested deeper than {max_depth} levels.")
+    try:
+        value = json.loads(data, object_pairs_hook=_object)
+    except RecursionError:
+        raise too_deep from None
+    except (ValueError, UnicodeDecodeError) as error:
+        where = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
+        raise errors.Malformed(f"The body is not valid JSON{where}.") from None
+    level: list[tuple[str, Any]] = [("", value)]
+    for _ in range(max_depth + 1):
+        level = [inner for name, outer in level for inner in _inside(name, outer)]
+        if not level:
+            return value
+    raise too_deep
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise errors.Invalid({name: "Given more than once." for name in names if names.count(name) > 1})
+    return found
+
+
+def _inside(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise errors.Invalid({name or "body": "NaN and infinity are not numbers that can be used."})
+    if isinstance(value, str):
+        _check_text(value, name)
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _check_text(key, name)
+            yield f"{name}.{key}" if name else key, inner
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield f"{name}.{index}" if name else str(index), inner
+
+
+def _check_text(text: str, name: str) -> None:
+    if "\x00" in text or any("\ud800" <= c <= "\udfff" for c in text):
+        raise errors.Invalid({name or "body": "The text holds a NUL or half a surrogate pair."})

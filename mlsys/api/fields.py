@@ -1,0 +1,58 @@
+"""marshmallow fields of the contract: instants, plain dates, and strings as users may write them."""
+
+import re
+from datetime import date, datetime
+from typing import Any
+
+import marshmallow as ma
+
+from mlsys.clock import rfc3339
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+class Instant(ma.fields.Field[datetime]):
+    """Out: RFC 3339 in UTC."""
+
+    def _serialize(self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
+        return None if value is None else rfc3339(value)
+
+
+class Day(ma.fields.Field[date | datetime]):
+    """In: a plain date, or an RFC 3339 instant with its offset."""
+
+    default_error_messages = {
+        "invalid": "Write a date (2017-01-31) or an instant with its offset (2017-01-31T06:00:00Z).",
+    }
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> date | datetime:
+        if not isinstance(value, str) or len(value) > 40:
+            raise self.make_error("invalid")
+        try:
+            if _DATE.fullmatch(value):
+                return date.fromisoformat(value)
+            # in a query an unescaped + arrives as a space
+            instant = datetime.fromisoformat(re.sub(r"(T\S+) (\d\d:\d\d)$", r"\1+\2", value))
+        except ValueError:
+            raise self.make_error("invalid") from None
+        if instant.tzinfo is None or len(value) < len("2017-01-31T06:00Z"):
+            raise self.make_error("invalid")
+        return instant
+
+
+class Flag(ma.fields.Field[bool]):
+    """In: true, false, and the same as text (today's users send "true")."""
+
+    default_error_messages = {"invalid": "Write true or false."}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, str) and value.lower() in ("true", "false"):
+            return value.lower() == "true"
+        raise self.make_error("invalid")
+
+
+def name(**kwargs: Any) -> ma.fields.String:
+    """A short text that names something."""
+    return ma.fields.String(validate=ma.validate.Length(min=1, max=200), **kwargs)

@@ -1,0 +1,80 @@
+"""POST /job/train and /job/predict: work is queued and answered with 202, or held until it ends by ``Prefer: wait``."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Response, jsonify, request
+from flask.views import MethodView
+from flask_smorest import Blueprint
+
+from mlsys.api import blueprints, schemas
+from mlsys.api.blueprints import resource
+from mlsys.api.services import Services
+from mlsys.execution.requests import PredictRequest, TrainRequest
+from mlsys.records import Run
+
+_COMMON = ("model_name", "start_date", "end_date", "file_path")
+
+
+def build(services: Services) -> Blueprint:
+    jobs = resource("jobs", "/job", "Commands that start work", services)
+
+    @jobs.route("/train")
+    class Train(MethodView):
+        @jobs.arguments(schemas.TrainBody)
+        @jobs.response(202, schemas.RunOut, headers={"Location": {"schema": {"type": "string"}}})
+        @jobs.alt_response(200, schema=schemas.RunOut, description="The run has ended while Prefer: wait held the answer.")
+        def post(self, body: Mapping[str, Any]) -> Response:
+            """Train a model, check it, and put it into production if the gate accepts it."""
+            travels = "time_travel_date" in body
+            asked = TrainRequest(
+                **_common(body),
+                params=body.get("params", {}),
+                known_at=body.get("time_travel_date"),
+                promote=body.get("promote", "never" if travels else "auto"),
+            )
+            return _answer(services, services.jobs.train(asked, trigger={"type": blueprints.caller()}))
+
+    @jobs.route("/predict")
+    class Predict(MethodView):
+        @jobs.arguments(schemas.PredictBody)
+        @jobs.response(202, schemas.RunOut, headers={"Location": {"schema": {"type": "string"}}})
+        @jobs.alt_response(200, schema=schemas.RunOut, description="The run has ended while Prefer: wait held the answer.")
+        def post(self, body: Mapping[str, Any]) -> Response:
+            """Predict with the version in production, or the one named."""
+            travelled = body.get("time_travel_date")
+            asked = PredictRequest(
+                **_common(body),
+                model_version_id=body.get("model_version_id"),
+                model_at=body.get("model_at", travelled if "model_version_id" not in body else None),
+                known_at=body.get("data_at", travelled),
+            )
+            return _answer(services, services.jobs.predict(asked, trigger={"type": blueprints.caller()}))
+
+    return jobs
+
+
+def _common(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: body.get(name) for name in _COMMON}
+
+
+def _answer(services: Services, run: Run) -> Response:
+    seconds = preferred_wait(request.headers.getlist("Prefer"))
+    if seconds:
+        run = services.waiter.wait(run.id, seconds=seconds)
+    response = jsonify(schemas.RunOut().dump(run))
+    response.status_code = 200 if run.finished else 202
+    response.headers["Location"] = f"/runs/{run.id}"
+    if seconds:
+        response.headers["Preference-Applied"] = f"wait={seconds}"
+    return response
+
+
+def preferred_wait(headers: list[str]) -> int:
+    """Seconds of ``Prefer: wait=N`` (RFC 7240), 60 at most; 0 for none, and for what cannot be read, as the RFC asks."""
+    for preference in ",".join(headers).split(","):
+        key, _, value = preference.split(";")[0].partition("=")
+        number = value.strip().strip('"')
+        if key.strip().lower() == "wait" and number.isascii() and number.isdigit():
+            return min(int(number[:9]), 60)
+    return 0

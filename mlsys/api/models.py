@@ -1,0 +1,77 @@
+"""/models: registered models, their versions, and the log of what was in production."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask.views import MethodView
+from flask_smorest import Blueprint
+
+from mlsys import errors
+from mlsys.api import schemas
+from mlsys.api.blueprints import resource
+from mlsys.api.services import Services
+from mlsys.records import Model, ModelVersion, Promotion
+from mlsys.registry.pages import Page
+
+
+def build(services: Services) -> Blueprint:
+    models = resource("models", "/models", "Registered models and their versions", services)
+
+    @models.route("")
+    class Models(MethodView):
+        @models.arguments(schemas.PageQuery, location="query")
+        @models.response(200, schemas.page_of(schemas.ModelOut))
+        def get(self, query: Mapping[str, Any]) -> Page[Model]:
+            """Models, the one declared last first."""
+            with services.units() as unit:
+                return unit.models.list(limit=query["limit"], cursor=query.get("cursor"))
+
+    @models.route("/<name>")
+    class OneModel(MethodView):
+        @models.response(200, schemas.ModelOut)
+        def get(self, name: str) -> Model:
+            """One model: its definition, and what is in production."""
+            with services.units() as unit:
+                return unit.models.get(name)
+
+    @models.route("/<name>/versions")
+    class Versions(MethodView):
+        @models.arguments(schemas.PageQuery, location="query")
+        @models.response(200, schemas.page_of(schemas.VersionOut))
+        def get(self, query: Mapping[str, Any], name: str) -> Page[ModelVersion]:
+            """Versions of a model, newest first, rejected ones too."""
+            with services.units() as unit:
+                unit.models.get(name)
+                return unit.versions.list(name, limit=query["limit"], cursor=query.get("cursor"))
+
+    @models.route("/<name>/versions/<model_version_id>")
+    class OneVersion(MethodView):
+        @models.response(200, schemas.VersionOut)
+        def get(self, name: str, model_version_id: str) -> ModelVersion:
+            """One version, with the gate's whole report."""
+            with services.units() as unit:
+                return unit.versions.get(model_version_id, model_name=name)
+
+    @models.route("/<name>/production")
+    class InProduction(MethodView):
+        @models.response(200, schemas.VersionOut)
+        def get(self, name: str) -> ModelVersion:
+            """The version in production. 404 when there is none."""
+            with services.units() as unit:
+                promotion = unit.promotions.production(name)
+                if promotion is None:
+                    unit.models.get(name)
+                    raise errors.NotFound(f"No version of {name!r} is in production.")
+                return unit.versions.get(promotion.model_version_id)
+
+    @models.route("/<name>/promotions")
+    class Promotions(MethodView):
+        @models.arguments(schemas.PageQuery, location="query")
+        @models.response(200, schemas.page_of(schemas.PromotionOut))
+        def get(self, query: Mapping[str, Any], name: str) -> Page[Promotion]:
+            """Every change of production, newest first."""
+            with services.units() as unit:
+                unit.models.get(name)
+                return unit.promotions.list(name, limit=query["limit"], cursor=query.get("cursor"))
+
+    return models

@@ -1,0 +1,196 @@
+"""The shapes of the contract, in and out. Names here are public: renaming one breaks clients."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import marshmallow as ma
+from marshmallow import fields
+
+from mlsys.api.fields import Day, Flag, Instant, name
+
+_DAY = {"type": "string", "description": "A plain date, or an RFC 3339 instant. A plain end date includes that whole day."}
+
+
+class PageQuery(ma.Schema):
+    limit = fields.Integer(strict=False, load_default=50, validate=ma.validate.Range(1, 200))
+    cursor = fields.String(validate=ma.validate.Length(min=1, max=100), metadata={"description": "next_cursor of the page before."})
+
+
+class RunsQuery(PageQuery):
+    kind = fields.String(validate=ma.validate.OneOf(["train", "predict"]))
+    status = fields.String(
+        validate=ma.validate.OneOf(["queued", "running", "cancelling", "succeeded", "failed", "crashed", "cancelled", "skipped"])
+    )
+    model_name = name()
+    trigger = fields.String(validate=ma.validate.OneOf(["api", "cli", "schedule", "replay", "backfill"]))
+
+
+class JobBody(ma.Schema):
+    model_name = name(required=True)
+    start_date = Day(required=True, metadata=_DAY)
+    end_date = Day(required=True, metadata=_DAY)
+    file_path = fields.String(validate=ma.validate.Length(min=1, max=4096), metadata={"description": "Below a data root; takes the place of the model's source."})
+    time_travel = Flag(metadata={"type": "boolean", "description": "Use only what was known at time_travel_date."})
+    time_travel_date = Day(metadata=_DAY | {"description": "Only rows with created_at up to then exist."})
+
+    @ma.validates_schema
+    def _time_travel(self, data: Mapping[str, Any], **kwargs: Any) -> None:
+        if data.get("time_travel") and "time_travel_date" not in data:
+            raise ma.ValidationError("Say to which date to travel.", "time_travel_date")
+        if data.get("time_travel") is False and "time_travel_date" in data:
+            raise ma.ValidationError("A date to travel to, but time_travel is false: leave one of the two out.", "time_travel")
+
+
+class TrainBody(JobBody):
+    params = fields.Dict(keys=fields.String(), metadata={"description": "Hyper-parameters of the model, seed among them."})
+    promote = fields.String(validate=ma.validate.OneOf(["auto", "never"]), metadata={"description": "Default auto; with time_travel never."})
+
+
+class PredictBody(JobBody):
+    model_version_id = name()
+    model_at = Day(metadata=_DAY | {"description": "Predict with the version in production at that time."})
+    data_at = Day(metadata=_DAY | {"description": "Predict from rows with created_at up to then."})
+
+    @ma.validates_schema
+    def _knobs(self, data: Mapping[str, Any], **kwargs: Any) -> None:
+        for knob in ("model_at", "data_at"):
+            if knob in data and "time_travel_date" in data:
+                raise ma.ValidationError("Give either time_travel_date or the knobs model_at and data_at.", knob)
+        if "model_at" in data and "model_version_id" in data:
+            raise ma.ValidationError("Give either model_at or model_version_id.", "model_at")
+
+
+class PromoteBody(ma.Schema):
+    model_name = name(required=True)
+    model_version_id = name(required=True)
+    reason = fields.String(validate=ma.validate.Length(max=2000))
+    expected_production = name(metadata={"description": "The version you believe to be in production: 412 when it is another."})
+
+
+class DemoteArguments(ma.Schema):
+    model_name = name(required=True)
+    reason = fields.String(validate=ma.validate.Length(max=2000))
+    expected_production = name()
+
+
+class DemoteBody(DemoteArguments):
+    model_name = name()
+
+
+class MigrateQuery(ma.Schema):
+    version = name()
+    direction = fields.String(load_default="up", validate=ma.validate.OneOf(["up", "down"]))
+    force = Flag(load_default=False, metadata={"type": "boolean"})
+
+
+class BlobOut(ma.Schema):
+    sha256 = fields.String()
+    size = fields.Integer()
+    uri = fields.String()
+
+
+class CheckOut(ma.Schema):
+    name = fields.String()
+    passed = fields.Boolean()
+    value = fields.Raw(allow_none=True)
+    threshold = fields.Raw(allow_none=True)
+    detail = fields.String()
+    blocking = fields.Boolean()
+
+
+class ValidationOut(ma.Schema):
+    decision = fields.String(metadata={"enum": ["accepted", "rejected", "cannot_judge"]})
+    checks = fields.List(fields.Nested(CheckOut))
+
+
+class RunOut(ma.Schema):
+    id = fields.String()
+    kind = fields.String()
+    model_name = fields.String()
+    status = fields.String()
+    trigger = fields.Dict()
+    spec = fields.Dict()
+    attempt = fields.Integer()
+    created_at = Instant(metadata={"type": "string", "format": "date-time"})
+    started_at = Instant(allow_none=True, metadata={"type": "string", "format": "date-time"})
+    finished_at = Instant(allow_none=True, metadata={"type": "string", "format": "date-time"})
+    progress = fields.Dict(allow_none=True)
+    result = fields.Dict(allow_none=True)
+    error = fields.Dict(allow_none=True)
+
+
+class RunChangeOut(ma.Schema):
+    status = fields.String()
+    attempt = fields.Integer()
+    at = Instant(metadata={"type": "string", "format": "date-time"})
+    detail = fields.Dict()
+
+
+class LogLineOut(ma.Schema):
+    at = Instant(metadata={"type": "string", "format": "date-time"})
+    attempt = fields.Integer()
+    level = fields.String()
+    message = fields.String()
+
+
+class ModelOut(ma.Schema):
+    name = fields.String()
+    definition = fields.Dict()
+    created_at = Instant(metadata={"type": "string", "format": "date-time"})
+    updated_at = Instant(metadata={"type": "string", "format": "date-time"})
+    production = fields.String(allow_none=True, metadata={"description": "model_version_id of the version in production"})
+    versions = fields.Integer(metadata={"description": "How many versions there are."})
+
+
+class VersionOut(ma.Schema):
+    model_version_id = fields.String()
+    model_name = fields.String()
+    version = fields.Integer()
+    run_id = fields.String()
+    created_at = Instant(metadata={"type": "string", "format": "date-time"})
+    artifact = fields.Nested(BlobOut)
+    spec = fields.Dict()
+    metrics = fields.Dict(values=fields.Float(allow_none=True))
+    validation = fields.Nested(ValidationOut)
+    status = fields.String(metadata={"enum": ["production", "candidate", "rejected", "archived"]})
+
+
+class PromotionOut(ma.Schema):
+    sequence = fields.Integer()
+    model_name = fields.String()
+    model_version_id = fields.String()
+    previous_model_version_id = fields.String(allow_none=True)
+    action = fields.String(metadata={"enum": ["promote", "demote", "auto"]})
+    actor = fields.String()
+    reason = fields.String(allow_none=True)
+    created_at = Instant(metadata={"type": "string", "format": "date-time"})
+    hash = fields.String()
+    previous_hash = fields.String(allow_none=True)
+
+
+class MigratedOut(ma.Schema):
+    from_ = fields.String(data_key="from", allow_none=True)
+    to = fields.String(allow_none=True)
+
+
+class HealthOut(ma.Schema):
+    status = fields.String(metadata={"enum": ["ok", "degraded", "down"]})
+    checks = fields.Dict(values=fields.Dict())
+    version = fields.String()
+
+
+class ProblemOut(ma.Schema):
+    """RFC 9457."""
+
+    type = fields.String()
+    title = fields.String()
+    status = fields.Integer()
+    detail = fields.String()
+    request_id = fields.String()
+    errors = fields.Dict(values=fields.List(fields.String()))
+
+
+def page_of(item: type[ma.Schema]) -> type[ma.Schema]:
+    """``{"items": [...], "next_cursor": ...}`` of a shape."""
+    members: dict[str, Any] = {"items": fields.List(fields.Nested(item)), "next_cursor": fields.String(allow_none=True)}
+    return type(ma.Schema)(item.__name__.removesuffix("Out") + "PageOut", (ma.Schema,), members)

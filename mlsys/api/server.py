@@ -1,0 +1,67 @@
+"""The WSGI server (waitress: one process, slow clients buffered, answers in one segment), and how it treats bodies that are too large."""
+
+
+from flask import Flask
+from waitress.buffers import OverflowableBuffer
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
+from waitress.server import BaseWSGIServer, create_server
+
+from mlsys import errors
+
+_DRAINED = 16 * 2**30  # past this a connection is cut instead of read to its end
+
+
+class _Counted(OverflowableBuffer):  # type: ignore[misc]
+    """Keeps a body up to ``limit`` bytes; of a larger one only its length, so that it costs neither memory nor disk."""
+
+    def __init__(self, overflow: int, limit: int) -> None:
+        super().__init__(overflow)
+        self._limit = limit
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def append(self, data: bytes) -> None:
+        self._length += len(data)
+        if self._length <= self._limit:
+            super().append(data)
+        elif self.buf is not None:
+            self.close()
+            self.buf = None
+
+
+def _parser(limit: int) -> type[HTTPRequestParser]:
+    class Parser(HTTPRequestParser):  # type: ignore[misc]
+        """Reads a body that is too large to its end, so that the 413 reaches a client that only listens once it has sent all."""
+
+        def parse_header(self, header_plus: bytes) -> None:
+            super().parse_header(header_plus)
+            if self.body_rcv is not None:
+                self.body_rcv.buf = _Counted(self.adj.inbuf_overflow, limit)
+
+    return Parser
+
+
+def bind(app: Flask, *, host: str, port: int, threads: int, max_body_bytes: int) -> BaseWSGIServer:
+    """A server that holds its port but does not answer before run(). Raises Conflict when the port is taken."""
+    channel = type("Channel", (HTTPChannel,), {"parser_class": _parser(max_body_bytes)})
+    try:
+        server = create_server(
+            app,
+            host=host,
+            port=port,
+            threads=threads,
+            max_request_body_size=_DRAINED,
+            channel_timeout=60,
+            ident="mlsys",
+            clear_untrusted_proxy_headers=True,
+            expose_tracebacks=False,
+        )
+    except OSError as error:
+        raise errors.Conflict(f"Cannot listen on {host}:{port} ({error.strerror}). Stop what listens there, or choose another with --port.") from None
+    server.channel_class = channel
+    return server
+
+

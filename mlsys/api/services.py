@@ -1,0 +1,30 @@
+"""What the API is given: the use cases it calls, and its limits. Built by bootstrap."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mlsys.execution.service import JobService
+from mlsys.execution.waiting import RunWaiter
+from mlsys.registry.production import Production
+from mlsys.registry.schema import Schema
+from mlsys.registry.unit_of_work import Units
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    max_body_bytes: int
+    max_json_depth: int
+    allowed_hosts: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    jobs: JobService
+    production: Production
+    schema: Schema
+    units: Units
+    waiter: RunWaiter
+    health: Callable[[], dict[str, Any]]
+    limits: Limits
+    version: str

@@ -1,0 +1,170 @@
+"""Builds a System from a Config: the only file that knows every part, and the order in which they start and stop."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+import mlsys
+from mlsys import errors, health, sample
+from mlsys.api.services import Limits, Services
+from mlsys.clock import Clock, SystemClock
+from mlsys.config import Config
+from mlsys.events.signals import Signals
+from mlsys.execution.handlers import PredictHandler, TrainHandler
+from mlsys.execution.presence import Presence
+from mlsys.execution.recovery import Recovery
+from mlsys.execution.runner import Runner
+from mlsys.execution.service import JobService
+from mlsys.execution.waiting import RunWaiter
+from mlsys.pipelines import definition
+from mlsys.pipelines.base import Ports, Reporter
+from mlsys.pipelines.files import DataRoots
+from mlsys.registry.production import Production
+from mlsys.registry.schema import Schema
+from mlsys.registry.unit_of_work import UnitOfWork, Units
+from mlsys.storage.artifacts import FolderBlobs
+from mlsys.storage.database import make_engine
+from mlsys.storage.embedded import EmbeddedPostgres
+from mlsys.storage.migrate import Migrator
+
+_log = logging.getLogger(__name__)
+_GRACE_SECONDS = 10.0
+
+
+@dataclass(kw_only=True)
+class System:
+    """One running mlsys. start() may be called once; stop() any number of times, also after a start() that failed half-way."""
+
+    config: Config
+    services: Services
+    database: EmbeddedPostgres | None
+    engine: sa.Engine
+    presence: Presence
+    runner: Runner
+    recovery: Recovery
+    _started: list[Callable[[], None]] = field(default_factory=list)
+
+    def start(self, *, recover: bool = True) -> None:
+        """Database, schema, then work. ``recover=False`` leaves other runs in the queue alone: for a command that does just its own."""
+        self.start_database()
+        try:
+            self.services.schema.move("up")
+            self._started += [self.presence.release, partial(self.runner.stop, grace_seconds=_GRACE_SECONDS)]
+            self.presence.assert_held()
+            if recover:
+                self._started.append(self.recovery.stop)
+                self.recovery.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def start_database(self) -> None:
+        """Just the database, its schema as it stands: for commands about the schema itself."""
+        try:
+            make_home(self.config.home)
+            if self.database is not None:
+                self._started.append(self.database.stop)
+                self.database.start()
+            self._started.append(self.engine.dispose)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """In the reverse order of the start. A part that fails to stop does not keep the others from it."""
+        while self._started:
+            try:
+                self._started.pop()()
+            except Exception:
+                _log.exception("a part did not stop cleanly")
+
+
+def build(config: Config, *, clock: Clock | None = None) -> System:
+    """Wires everything; opens nothing. Raises ConfigError and Invalid for a configuration that cannot work."""
+    clock = clock or SystemClock()
+    models = declared(config)
+    database = None if config.database.url else EmbeddedPostgres(home=config.home, log=logging.getLogger("mlsys.postgres").info)
+    engine = make_engine(
+        config.database.url or (database.url if database else ""),
+        pool_size=config.database.pool_size,
+        statement_timeout_seconds=config.database.statement_timeout_seconds,
+    )
+    signals = Signals()
+    units = partial(UnitOfWork, engine=engine, clock=clock, signals=signals)
+    blobs = FolderBlobs(folder=Path(config.artifacts.url) if config.artifacts.url else config.home / "artifacts")
+    files = DataRoots([*config.data.roots, sample.FOLDER])
+    ports_for = partial(_ports, config=config, blobs=blobs, files=files)
+    presence = Presence(engine=engine)
+    handlers = {"train": TrainHandler(units=units, ports_for=ports_for), "predict": PredictHandler(ports_for=ports_for, clock=clock)}
+    runner = Runner(units=units, handlers=handlers, presence=presence, workers=config.execution.workers)
+    recovery = Recovery(units=units, runner=runner, presence=presence, clock=clock, max_attempts=config.execution.max_attempts)
+    schema = Schema(migrator=Migrator(engine=engine), on_head=partial(_declare, units, models))
+    services = Services(
+        jobs=JobService(units=units, files=files, launch=runner.launch),
+        production=Production(units=units, blobs=blobs),
+        schema=schema,
+        units=units,
+        waiter=RunWaiter(units=units, signals=signals, limit=max(1, config.server.threads // 2)),
+        health=partial(
+            health.report,
+            {
+                "database": partial(health.database, engine, schema),
+                "executor": runner.health,
+                "recovery": recovery.health,
+                "artifacts": partial(health.artifacts, blobs),
+            },
+        ),
+        limits=Limits(
+            max_body_bytes=config.server.max_body_bytes,
+            max_json_depth=config.server.max_json_depth,
+            allowed_hosts=frozenset(name.lower() for name in (config.server.host, *config.server.allowed_hosts)),
+        ),
+        version=mlsys.__version__,
+    )
+    return System(
+        config=config, services=services, database=database, engine=engine, presence=presence, runner=runner, recovery=recovery
+    )
+
+
+def declared(config: Config) -> dict[str, dict[str, Any]]:
+    """The normalised definitions of all configured models. Raises Invalid naming ``models.<name>.<key>``."""
+    found, wrong = {}, {}
+    for name, raw in config.models.items():
+        try:
+            found[name] = definition.normalise(raw)
+        except errors.Invalid as error:
+            wrong |= {f"models.{name}.{key}": texts for key, texts in error.fields.items()}
+    if wrong:
+        raise errors.Invalid(wrong, "The configuration is not valid.")
+    return found
+
+
+def make_home(home: Path) -> None:
+    """The folder of our own state, for our eyes only. Raises ConfigError when it cannot be made."""
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise errors.ConfigError(f"The home {home} cannot be made ({error.strerror}). Choose another with --home or MLSYS_HOME.") from None
+
+
+def _declare(units: Units, models: Mapping[str, dict[str, Any]]) -> None:
+    with units() as unit:
+        for name, declaration in models.items():
+            unit.models.define(name, declaration)
+        unit.commit()
+
+
+def _ports(reporter: Reporter, *, config: Config, blobs: FolderBlobs, files: DataRoots) -> Ports:
+    return Ports(
+        blobs=blobs,
+        files=files,
+        outputs=config.home / "predictions",
+        reporter=reporter,
+        connections=config.data.connections,
+        threads=config.execution.cores,
+    )

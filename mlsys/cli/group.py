@@ -1,0 +1,77 @@
+"""The ``mlsys`` command: names and one-line helps of all commands, and how expected errors leave the process. Commands live in their own modules."""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+import mlsys
+from mlsys import errors
+
+COMMANDS = {
+    "serve": ("serving", "Serve the HTTP API and work on the queue, until stopped."),
+    "demo": ("demo", "Train, promote, retrain and predict on real sample data, then keep serving."),
+    "train": ("jobs", "Train a model, check it, promote it if the gate accepts it."),
+    "predict": ("jobs", "Predict with the version in production, or the one named."),
+    "runs": ("runs", "List runs, or show one with its log."),
+    "models": ("models", "List models, or show one with its versions."),
+    "promote": ("models", "Put a version into production by hand."),
+    "demote": ("models", "Go back to the version in production before."),
+    "db": ("db", "Move the database's schema: upgrade, downgrade, current."),
+    "check-config": ("check_config", "Check the configuration and print what is in force."),
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"mlsys.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(mlsys.__version__, prog_name="mlsys")
+def cli() -> None:
+    """Forecasting models, trained, checked, promoted, used and explained, in one process.
+
+    Exit codes: 0 done, 1 the job or the server failed, 2 wrong usage or input.
+    """
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Runs a command and exits. Expected errors are told in one or a few lines on standard error."""
+    from mlsys.client import ClientError
+
+    try:
+        cli.main(arguments, prog_name="mlsys", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Stopped.", err=True)
+        sys.exit(130)
+    except ClientError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2 if 400 <= error.status < 500 else 1)
+    except (errors.ConfigError, errors.Invalid) as error:
+        click.echo(f"Error: {_told(error)}", err=True)
+        sys.exit(2)
+    except errors.MlsysError as error:
+        click.echo(f"Error: {error.message}", err=True)
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _told(error: errors.MlsysError) -> str:
+    fields = error.fields if isinstance(error, errors.Invalid) else {}
+    return error.message + "".join(f"\n  {name}: {' '.join(texts)}" for name, texts in fields.items())

@@ -1,0 +1,80 @@
+"""``mlsys models``, ``promote`` and ``demote``: the model registry from the terminal."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mlsys import logs
+from mlsys.cli import tables
+from mlsys.cli.connection import connected
+from mlsys.cli.options import as_json, configured, read_config
+from mlsys.client import Api
+
+
+@click.command(help="List models; with MODEL show its versions and what was in production.")
+@click.argument("model_name", metavar="MODEL", required=False)
+@as_json
+@configured
+def models(config_file: Path | None, home: Path | None, json_: bool, model_name: str | None) -> None:
+    config = read_config(config_file, home)
+    logs.configure(config.logging, quiet=True)
+    with connected(config) as api:
+        found = api.call("GET", "/models", query={"limit": 200}) if model_name is None else _one(api, model_name)
+    if json_:
+        click.echo(json.dumps(found, indent=2))
+    elif model_name is None:
+        rows = [(model["name"], model["versions"], model["production"], model["updated_at"]) for model in found["items"]]
+        tables.show_table("Models", ("name", "versions", "production", "defined"), rows, empty="No models. Declare one under models: in config.yaml.")
+    else:
+        _show(found)
+
+
+def _one(api: Api, name: str) -> dict[str, Any]:
+    parts = {part: api.call("GET", f"/models/{name}/{part}", query={"limit": 50})["items"] for part in ("versions", "promotions")}
+    return {**api.call("GET", f"/models/{name}"), "model_versions": parts["versions"], "promotions": parts["promotions"]}
+
+
+def _show(found: Mapping[str, Any]) -> None:
+    versions = [
+        (v["version"], v["model_version_id"], v["status"], v["validation"]["decision"], v["metrics"].get("mae"), v["created_at"])
+        for v in found["model_versions"]
+    ]
+    tables.show_table(found["name"], ("version", "id", "status", "gate", "mae", "created"), versions, empty="No versions yet. Train one: mlsys train")
+    promotions = [(p["sequence"], p["action"], p["model_version_id"], p["actor"], p["reason"], p["created_at"]) for p in found["promotions"]]
+    tables.show_table("Promotions", ("#", "action", "version", "by", "reason", "at"), promotions, empty="Nothing was in production yet.")
+
+
+@click.command(help="Put a version into production by hand, whatever the gate said.")
+@click.argument("model_name", metavar="MODEL")
+@click.argument("model_version_id", metavar="VERSION_ID")
+@click.option("--reason", help="Why; kept in the promotion log.")
+@click.option("--expected-production", help="Refuse when another version is in production by now.")
+@as_json
+@configured
+def promote(config_file: Path | None, home: Path | None, json_: bool, **asked: str | None) -> None:
+    _decide("/model/promote", asked, config_file, home, json_)
+
+
+@click.command(help="Go back to the version that was in production before, further back each time.")
+@click.argument("model_name", metavar="MODEL")
+@click.option("--reason", help="Why; kept in the promotion log.")
+@click.option("--expected-production", help="Refuse when another version is in production by now.")
+@as_json
+@configured
+def demote(config_file: Path | None, home: Path | None, json_: bool, **asked: str | None) -> None:
+    _decide("/model/demote", asked, config_file, home, json_)
+
+
+def _decide(path: str, asked: Mapping[str, str | None], config_file: Path | None, home: Path | None, json_: bool) -> None:
+    config = read_config(config_file, home)
+    logs.configure(config.logging, quiet=True)
+    with connected(config) as api:
+        promotion = api.call("POST", path, body={name: value for name, value in asked.items() if value is not None})
+    if json_:
+        click.echo(json.dumps(promotion, indent=2))
+    else:
+        before = promotion["previous_model_version_id"] or "nothing"
+        tables.say(f"{promotion['model_name']}: {promotion['model_version_id']} is in production (before: {before}), entry {promotion['sequence']}")

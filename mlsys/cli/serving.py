@@ -1,0 +1,88 @@
+"""``mlsys serve``: starts the system and the HTTP server, and stops both in order."""
+
+import ipaddress
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from mlsys import errors, logs
+from mlsys.cli.connection import announced
+from mlsys.cli.options import configured, listening, read_config
+from mlsys.config import Config
+
+
+@click.command(help="Serve the HTTP API and work on the queue, until stopped.")
+@listening
+@configured
+def serve(config_file: Path | None, home: Path | None, host: str | None, port: int | None) -> None:
+    config = read_config(config_file, home, **{"server.host": host, "server.port": port})
+    logs.configure(config.logging)
+    run(config, ready=lambda url: click.echo(f"mlsys serves at {url} (home {config.home}); stop with Ctrl-C", err=True))
+
+
+def run(config: Config, *, ready: Callable[[str], None]) -> None:
+    """Serves until SIGTERM, SIGINT or Ctrl-C. ``ready`` is called with the address once requests are answered."""
+    refuse_open_address(config.server.host)
+    from mlsys import bootstrap
+    from mlsys.api import server as http
+    from mlsys.api.app import create_app
+
+    _stop_on_signals()
+    system = bootstrap.build(config)
+    server = http.bind(
+        create_app(system.services),
+        host=config.server.host,
+        port=config.server.port,
+        threads=config.server.threads,
+        max_body_bytes=config.server.max_body_bytes,
+    )
+    try:
+        system.start()
+        url = f"http://{_shown(config.server.host)}:{server.effective_port}"
+        with announced(config.home, url):
+            threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
+            ready(url)
+            server.run()
+    finally:
+        server.close()
+        system.stop()
+
+
+def refuse_open_address(host: str) -> None:
+    """Without tokens every caller holds all rights, so only this machine may call. Raises ConfigError for any other address."""
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        try:
+            found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except OSError:
+            raise errors.ConfigError(f"server.host: {host!r} is no address of this machine. Use 127.0.0.1.") from None
+        loopback = all(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_loopback for entry in found)
+    if not loopback:
+        raise errors.ConfigError(
+            f"server.host: mlsys has no access tokens yet and so binds to loopback only, not to {host!r}. "
+            "Use 127.0.0.1, and let a reverse proxy on this machine check who may come in."
+        )
+
+
+def _stop_on_signals() -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _warm_up() -> None:
+    """The first job should not pay for the imports."""
+    import lightgbm  # noqa: F401
+    import pandas  # noqa: F401

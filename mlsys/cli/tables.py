@@ -1,0 +1,93 @@
+"""How answers of the API look in a terminal: tables, a progress bar, a run's result. Text of users is shown as text, never as markup."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+_console = Console(highlight=False)
+_MARKS = {True: ("passed", "green"), False: ("failed", "red")}
+
+
+def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, empty: str) -> None:
+    if not rows:
+        say(empty)
+        return
+    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(shown(cell)) for cell in row))
+    _console.print(table)
+
+
+def say(text: str) -> None:
+    _console.print(Text(text))
+
+
+def shown(value: Any) -> str:
+    """A cell: numbers short, instants to the second, nothing as a dash."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = str(value)
+    return text[:19].replace("T", " ") if len(text) > 19 and text[10:11] == "T" and text.endswith("Z") else text
+
+
+@contextmanager
+def progress(run: Mapping[str, Any], *, quiet: bool) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """A bar on standard error that follows a run; nothing at all when quiet."""
+    if quiet:
+        yield lambda _: None
+        return
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"{run['kind']} {run['model_name']}: {run['status']}", total=None)
+
+        def show(now: Mapping[str, Any]) -> None:
+            step = now["progress"] or {}
+            said = step.get("step", now["status"])
+            bar.update(task, description=f"{run['kind']} {run['model_name']}: {said}", completed=step.get("done", 0), total=step.get("total"))
+
+        yield show
+
+
+def show_run(run: Mapping[str, Any]) -> None:
+    say(f"{run['kind']} {run['model_name']}: {run['status']} (run {run['id']})")
+    if run["error"]:
+        say(f"  {run['error']['kind']}: {run['error']['message']}")
+    if run["result"]:
+        _TOLD[run["kind"]](run["result"])
+
+
+def _trained(result: Mapping[str, Any]) -> None:
+    validation = result["validation"]
+    say(f"  version {result['version']} ({result['model_version_id']}), trained on {result['data']['rows']} rows")
+    show_metrics(result["metrics"])
+    say(f"  the gate says: {validation['decision']}; {'now in production' if result['promoted'] else 'production unchanged'}")
+    show_checks(validation["checks"])
+
+
+def _predicted(result: Mapping[str, Any]) -> None:
+    say(f"  {result['output']['rows']} rows by version {result['model_version_id']}")
+    say(f"  written to {result['output']['uri']}")
+
+
+def show_metrics(metrics: Mapping[str, Any]) -> None:
+    say("  " + ", ".join(f"{name} {shown(value)}" for name, value in metrics.items()))
+
+
+def show_checks(checks: Sequence[Mapping[str, Any]]) -> None:
+    rows = []
+    for check in checks:
+        word, style = _MARKS[check["passed"]] if check["blocking"] or check["passed"] else ("warning", "yellow")
+        rows.append((check["name"], Text(word, style=style), check["value"], check["threshold"], check["detail"]))
+    show_table("", ("check", "outcome", "value", "bound", "detail"), rows, empty="  no checks")
+
+
+_TOLD: dict[str, Callable[[Mapping[str, Any]], None]] = {"train": _trained, "predict": _predicted}

@@ -1,0 +1,65 @@
+"""Talks to a running mlsys over HTTP. Imports nothing of the server."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+import urllib3
+
+TERMINAL = frozenset({"succeeded", "failed", "crashed", "cancelled", "skipped"})
+
+
+class ClientError(Exception):
+    """The server refused, or could not be reached. ``problem`` is its problem+json (empty when unreachable)."""
+
+    def __init__(self, message: str, *, status: int = 0, problem: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.problem = dict(problem or {})
+
+
+class Api(Protocol):
+    def call(self, method: str, path: str, *, body: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None) -> Any: ...
+
+
+class Client:
+    """One server. ``call`` returns its JSON; raises ClientError for an answer of 400 and above."""
+
+    def __init__(self, url: str, *, timeout_seconds: float = 90.0, agent: str = "mlsys-client") -> None:
+        self._url = url.rstrip("/")
+        self._http = urllib3.PoolManager(headers={"User-Agent": agent}, retries=urllib3.Retry(3, backoff_factor=0.2), timeout=timeout_seconds)
+
+    def call(self, method: str, path: str, *, body: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None) -> Any:
+        try:
+            response = self._http.request(method, self._url + address(path, query), json=body)
+        except urllib3.exceptions.HTTPError as error:
+            raise ClientError(f"No mlsys answers at {self._url} ({type(error).__name__}). Start one with: mlsys serve") from None
+        return answer(response.status, response.data)
+
+
+def address(path: str, query: Mapping[str, Any] | None) -> str:
+    given = {name: value for name, value in (query or {}).items() if value is not None}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def answer(status: int, data: bytes) -> Any:
+    """The JSON of an answer; a refusal becomes a ClientError with the server's own words."""
+    try:
+        value = json.loads(data)
+    except ValueError:
+        raise ClientError(f"The server answered {status} with something that is not JSON.", status=status) from None
+    if status >= 400 and "checks" not in value:
+        fields = "".join(f"\n  {name}: {' '.join(texts)}" for name, texts in value.get("errors", {}).items())
+        raise ClientError(f"{value.get('detail', 'Refused.')}{fields}", status=status, problem=value)
+    return value
+
+
+def follow(api: Api, run: Mapping[str, Any], *, on_change: Callable[[Mapping[str, Any]], None], interval: float = 0.2) -> Any:
+    """Polls a run until it has ended, telling of each look; returns the ended run."""
+    while run["status"] not in TERMINAL:
+        time.sleep(interval)
+        run = api.call("GET", f"/runs/{run['id']}")
+        on_change(run)
+    return run

@@ -1,0 +1,152 @@
+"""Every setting: its name, default, meaning and allowed values, once. README, config.yaml and `check-config` are tested against this.
+
+A key stands here only when something uses it: one that is accepted and does nothing would hide a typo. Nothing is read here.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mlsys.config import values
+from mlsys.config.values import Given, Reader
+
+
+class Rule(NamedTuple):
+    """What is known about a key. ``default`` is written as in YAML.
+
+    ``free``: the key is a mapping whose names the user chooses, and ``reader`` reads each of its values.
+    """
+
+    default: Any
+    text: str
+    reader: Reader
+    secret: bool = False
+    free: bool = False
+
+
+def key(default: Any, text: str, reader: Reader, *, secret: bool = False, free: bool = False) -> Any:
+    rule = Rule(default, text, reader, secret, free)
+    return field(default_factory=lambda: {} if free else reader.read(Given(value=default)), metadata={"rule": rule})
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Section:
+    """Part of the configuration. Its repr masks secrets, so that a log line or a traceback cannot leak one."""
+
+    def __repr__(self) -> str:
+        shown = (f"{f.name}={_shown(getattr(self, f.name), f.metadata['rule'].secret)}" for f in fields(self))
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _shown(value: Any, secret: bool) -> str:
+    if not secret or not value:
+        return repr(value)
+    return repr(dict.fromkeys(value, "***")) if isinstance(value, Mapping) else "'***'"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Server(Section):
+    host: str = key("127.0.0.1", "Address to listen on.", values.text("a host name or address", pattern=r"[^\s/]+"))
+    port: int = key(5000, "Port to listen on; 0 takes a free one.", values.whole(0, 65535))
+    threads: int = key(8, "Requests served at the same time.", values.whole(1, 256))
+    max_body_bytes: int = key(1_048_576, "Largest request body; a larger one is answered 413.", values.whole(1024, 2**31))
+    max_json_depth: int = key(32, "Deepest nesting of a JSON body; a deeper one is answered 400.", values.whole(2, 200))
+    allowed_hosts: tuple[str, ...] = key(
+        [],
+        "Host names that requests may be addressed to, besides loopback and the bound name.",
+        values.several(values.text("a host name", pattern=r"[^\s/,]+"), separator=","),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Database(Section):
+    url: str = key(
+        "",
+        "PostgreSQL to use, as postgresql+psycopg2://user:password@host/name; empty: an embedded server under home.",
+        values.text("a URL like postgresql+psycopg2://user:password@host/name, or empty", pattern=r"|postgres(ql)?(\+[a-z0-9]+)?://\S+"),
+        secret=True,
+    )
+    pool_size: int = key(10, "Connections kept open.", values.whole(1, 500))
+    statement_timeout_seconds: float = key(30, "A database statement that takes longer is stopped.", values.number(0.1, 86_400))
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Data(Section):
+    roots: tuple[Path, ...] = key(
+        ["/data", "./data"],
+        "Folders that data files may be read from, searched in order; nothing outside them is ever opened.",
+        values.several(values.path(), separator=":"),
+    )
+    connections: Mapping[str, str] = key(
+        {},
+        "Databases that sources and destinations name, as {name: URL}; the URLs stay out of every answer and log.",
+        values.text("a database URL", pattern=r"[A-Za-z][A-Za-z0-9+.-]*://\S+"),
+        secret=True,
+        free=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Artifacts(Section):
+    url: str = key("", "Folder that models and other blobs are kept in; empty: under home.", values.location())
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Execution(Section):
+    workers: int = key(2, "Jobs run at the same time.", values.whole(1, 64))
+    max_attempts: int = key(3, "Times a run is tried in all when its process dies.", values.whole(1, 100))
+    cores: int = key(1, "Threads LightGBM uses in one job; on small data one is the fastest.", values.whole(1, 256))
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Logging(Section):
+    level: str = key(
+        "info", "Least severe level that is logged: debug, info, warning or error.", values.choice("debug", "info", "warning", "error")
+    )
+    format: str = key("text", "How log lines are written: text for people, json for machines.", values.choice("text", "json"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The whole configuration. ``file`` is the one it was read from; model definitions are as written, checked by the pipelines."""
+
+    file: Path | None = None
+    home: Path = key(  # noqa: RUF009 (it makes a field)
+        ".mlsys", "Where mlsys keeps its own state: the embedded database, models, predictions.", values.path()
+    )
+    server: Server = field(default_factory=Server)
+    database: Database = field(default_factory=Database)
+    data: Data = field(default_factory=Data)
+    artifacts: Artifacts = field(default_factory=Artifacts)
+    execution: Execution = field(default_factory=Execution)
+    logging: Logging = field(default_factory=Logging)
+    models: Mapping[str, Mapping[str, Any]] = key({}, "The models, as {name: definition}.", values.mapping(), free=True)
+
+
+def sections() -> dict[str, type[Section]]:
+    return {f.name: f.type for f in fields(Config) if isinstance(f.type, type) and issubclass(f.type, Section)}
+
+
+def _rules(owner: Any, prefix: str = "") -> Iterator[tuple[str, Rule]]:
+    return ((prefix + f.name, f.metadata["rule"]) for f in fields(owner) if "rule" in f.metadata)
+
+
+def rules() -> dict[str, Rule]:
+    """Every key by its dotted name, top-level ones first."""
+    return dict(_rules(Config)) | {name: rule for title, owner in sections().items() for name, rule in _rules(owner, f"{title}.")}
+
+
+class Described(NamedTuple):
+    key: str
+    type: str
+    default: Any
+    text: str
+
+
+def describe() -> list[Described]:
+    """Key, what it takes (in words), default (as in YAML) and meaning, for documentation and its tests."""
+    return [
+        Described(name, f"names, for each {rule.reader.expected}" if rule.free else rule.reader.expected, rule.default, rule.text)
+        for name, rule in rules().items()
+    ]

@@ -1,0 +1,28 @@
+"""One blinker namespace: a signal per event type, sent after the commit as a wake-up. The truth is the events table."""
+
+import logging
+from collections.abc import Iterable
+
+from blinker import Namespace, Signal
+
+from mlsys.events.types import Event
+
+_log = logging.getLogger(__name__)
+
+
+class Signals:
+    """Signals of one system. A listener that raises harms nobody: it is logged, and the others are still called."""
+
+    def __init__(self) -> None:
+        self._namespace = Namespace()
+
+    def of(self, type: str) -> Signal:
+        return self._namespace.signal(type)
+
+    def announce(self, events: Iterable[Event]) -> None:
+        for event in events:
+            for receiver in list(self.of(event.type).receivers_for(self)):
+                try:
+                    receiver(self, event=event)
+                except Exception:
+                    _log.exception("a listener of %s raised", event.type)

@@ -1,0 +1,124 @@
+"""What each kind of run does: turn the stored spec into the job body's, run the body, and conclude: here is decided, in one transaction."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from mlsys.clock import Clock, rfc3339
+from mlsys.events import types
+from mlsys.execution.runner import Conclusion
+from mlsys.pipelines import validation
+from mlsys.pipelines.base import Ports, Reporter
+from mlsys.records import Champion, DataUsed, ModelVersion, PredictOutcome, PredictSpec, Run, TrainOutcome, TrainSpec, Validation, Window
+from mlsys.registry import production
+from mlsys.registry.unit_of_work import Units, UnitOfWork
+
+PortsFor = Callable[[Reporter], Ports]
+
+_JUDGED = {"accepted": types.MODEL_ACCEPTED, "rejected": types.MODEL_REJECTED, "cannot_judge": types.MODEL_NOT_JUDGED}
+
+
+class TrainHandler:
+    def __init__(self, *, units: Units, ports_for: PortsFor) -> None:
+        self._units = units
+        self._ports_for = ports_for
+
+    def __call__(self, run: Run, reporter: Reporter) -> Conclusion:
+        from mlsys.pipelines import training
+
+        champion = self._champion(run)
+        spec = TrainSpec(
+            run_id=run.id,
+            model_name=run.model_name,
+            definition=run.spec["definition"],
+            window=_window(run),
+            known_at=_instant(run.spec["known_at"]),
+            champion=champion,
+        )
+        outcome = training.train(spec, self._ports_for(reporter))
+        return lambda unit: self._conclude(unit, run, outcome, champion.model_version_id if champion else None)
+
+    def _champion(self, run: Run) -> Champion | None:
+        """The version in production now (for a training in the past: then), whose twin the candidate must match."""
+        with self._units() as unit:
+            head = unit.promotions.production(run.model_name, at=_instant(run.spec["known_at"]))
+            if head is None:
+                return None
+            version = unit.versions.get(head.model_version_id)
+        return Champion(model_version_id=version.model_version_id, twin_sha256=version.twin.sha256, twin_cutoff=version.twin_cutoff)
+
+    def _conclude(self, unit: UnitOfWork, run: Run, outcome: TrainOutcome, champion: str | None) -> dict[str, Any]:
+        production.lock(unit, run.model_name)
+        current = unit.promotions.production(run.model_name, at=_instant(run.spec["known_at"]))
+        validated = validation.judge(
+            outcome, run.spec["definition"]["validation"], champion=champion, champion_now=current.model_version_id if current else None
+        )
+        spec = {name: run.spec[name] for name in ("start_date", "end_date", "known_at", "params", "definition")}
+        version = unit.versions.add(
+            model_name=run.model_name, run_id=run.id, spec=spec | {"environment": outcome.environment}, outcome=outcome, validation=validated
+        )
+        promoted = validated.decision == "accepted" and run.spec["promote"] == "auto"
+        self._tell(unit, version, validated)
+        if promoted:
+            reason = f"accepted by the gate in run {run.id}"
+            production.enact(unit, run.model_name, version.model_version_id, action="auto", actor="gate", reason=reason)
+        return {
+            "model_version_id": version.model_version_id,
+            "version": version.version,
+            "metrics": dict(outcome.metrics),
+            "validation": asdict(validated),
+            "promoted": promoted,
+            "data": data_json(outcome.data),
+        }
+
+    def _tell(self, unit: UnitOfWork, version: ModelVersion, validated: Validation) -> None:
+        about = {"model_name": version.model_name, "model_version_id": version.model_version_id, "version": version.version, "run_id": version.run_id}
+        unit.events.append(types.MODEL_CREATED, about | {"metrics": dict(version.metrics)})
+        unit.events.append(_JUDGED[validated.decision], about | {"validation": asdict(validated)})
+
+
+class PredictHandler:
+    def __init__(self, *, ports_for: PortsFor, clock: Clock) -> None:
+        self._ports_for = ports_for
+        self._clock = clock
+
+    def __call__(self, run: Run, reporter: Reporter) -> Conclusion:
+        from mlsys.pipelines import prediction
+
+        spec = PredictSpec(
+            run_id=run.id,
+            model_name=run.model_name,
+            definition=run.spec["definition"],
+            window=_window(run),
+            model_version_id=run.spec["model_version_id"],
+            artifact_sha256=run.spec["artifact_sha256"],
+            issued_at=self._clock.now(),
+            known_at=_instant(run.spec["known_at"]),
+        )
+        outcome = prediction.predict(spec, self._ports_for(reporter))
+        return lambda unit: self._conclude(unit, run, outcome)
+
+    def _conclude(self, unit: UnitOfWork, run: Run, outcome: PredictOutcome) -> dict[str, Any]:
+        result = {
+            "model_version_id": run.spec["model_version_id"],
+            "output": asdict(outcome.output),
+            "data": data_json(outcome.data),
+            "checks": [asdict(check) for check in outcome.checks],
+        }
+        about = {"run_id": run.id, "model_name": run.model_name, "model_version_id": run.spec["model_version_id"]}
+        unit.events.append(types.PREDICTION_CREATED, about | {"output": asdict(outcome.output)})
+        return result
+
+
+def data_json(data: DataUsed) -> dict[str, Any]:
+    start, end = (rfc3339(instant) if instant else None for instant in (data.start, data.end))
+    return {"rows": data.rows, "start": start, "end": end, "sha256": data.sha256}
+
+
+def _window(run: Run) -> Window:
+    return Window(start=datetime.fromisoformat(run.spec["start_date"]), end=datetime.fromisoformat(run.spec["end_date"]))
+
+
+def _instant(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

@@ -1,0 +1,62 @@
+"""What a caller asks for, typed; and how plain dates become instants. No database here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from mlsys import errors
+from mlsys.records import Window
+
+Day = date | datetime
+MAX_STEPS = 10_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest:
+    model_name: str
+    start_date: Day
+    end_date: Day
+    file_path: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    known_at: Day | None = None
+    promote: Literal["auto", "never"] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictRequest:
+    """``model_at`` and ``known_at`` are the two knobs of time travel: whose model, and which knowledge."""
+
+    model_name: str
+    start_date: Day
+    end_date: Day
+    file_path: str | None = None
+    model_version_id: str | None = None
+    model_at: Day | None = None
+    known_at: Day | None = None
+
+
+def window(start: Day, end: Day, *, timezone: str, frequency: timedelta) -> Window:
+    """Half-open: a plain date as end includes that whole day. Raises Invalid when nothing, or more than MAX_STEPS, lies between."""
+    found = Window(start=_instant(start, "start_date", timezone), end=_instant(end, "end_date", timezone, whole_day=True))
+    if found.end <= found.start:
+        raise errors.Invalid({"end_date": "end_date must lie after start_date."})
+    if (found.end - found.start) / frequency > MAX_STEPS:
+        raise errors.Invalid({"end_date": f"The window holds more than {MAX_STEPS:,} steps of {frequency}; ask for a shorter one."})
+    return found
+
+
+def cut(day: Day, field: str, *, timezone: str) -> datetime:
+    """The last instant that a cut in time includes: a plain date counts whole."""
+    return _instant(day, field, timezone, whole_day=True) - (timedelta(0) if isinstance(day, datetime) else timedelta(microseconds=1))
+
+
+def _instant(day: Day, field: str, timezone: str, *, whole_day: bool = False) -> datetime:
+    """An instant as it is; of a plain date its first, or with ``whole_day`` the first after it."""
+    try:
+        if isinstance(day, datetime):
+            return day.astimezone(UTC)
+        return datetime.combine(day + timedelta(days=whole_day), time(), tzinfo=ZoneInfo(timezone)).astimezone(UTC)
+    except OverflowError:
+        raise errors.Invalid({field: "The date is outside the calendar's range."}) from None

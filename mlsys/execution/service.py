@@ -1,0 +1,81 @@
+"""Accepts jobs: checks a request against the registries, appends the queued run, and hands its id to the runner after the commit."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from mlsys import errors
+from mlsys.clock import rfc3339
+from mlsys.execution import requests
+from mlsys.execution.requests import PredictRequest, TrainRequest
+from mlsys.pipelines import definition as definitions
+from mlsys.pipelines.base import DataFiles
+from mlsys.records import Json, ModelVersion, Run
+from mlsys.registry import production
+from mlsys.registry.models import unknown
+from mlsys.registry.unit_of_work import Units, UnitOfWork
+
+
+class JobService:
+    def __init__(self, *, units: Units, files: DataFiles, launch: Callable[[str], None]) -> None:
+        self._units = units
+        self._files = files
+        self._launch = launch
+
+    def train(self, request: TrainRequest, *, trigger: Json) -> Run:
+        """Queues a training. Raises Invalid for anything wrong with the request; then no run appears."""
+        with self._units() as unit:
+            spec = self._spec(unit, request, params=dict(request.params)) | {"params": dict(request.params), "promote": request.promote}
+            return self._queue(unit, "train", spec, trigger)
+
+    def predict(self, request: PredictRequest, *, trigger: Json) -> Run:
+        """Queues a prediction by the version in production (at ``model_at``), or the one named. Raises as train(); Conflict without a version."""
+        with self._units() as unit:
+            spec = self._spec(unit, request)
+            zone = spec["definition"]["timezone"]
+            version = self._version(unit, request, requests.cut(request.model_at, "model_at", timezone=zone) if request.model_at else None)
+            spec |= {"model_version_id": version.model_version_id, "artifact_sha256": version.artifact.sha256}
+            return self._queue(unit, "predict", spec, trigger)
+
+    def _spec(self, unit: UnitOfWork, request: TrainRequest | PredictRequest, params: Json | None = None) -> dict[str, Any]:
+        declared = unit.models.definition(request.model_name)
+        if declared is None:
+            raise errors.Invalid({"model_name": unknown(request.model_name).message})
+        definition = definitions.with_request(declared, file_path=request.file_path, params=params)
+        layout = definitions.layout(definition)
+        window = requests.window(request.start_date, request.end_date, timezone=layout.timezone, frequency=layout.frequency)
+        if "path" in definition["source"]:
+            self._files.resolve(definition["source"]["path"])
+        return {
+            "model_name": request.model_name,
+            "start_date": rfc3339(window.start),
+            "end_date": rfc3339(window.end),
+            "file_path": request.file_path,
+            "known_at": _known_at(request, definition),
+            "definition": definition,
+        }
+
+    def _version(self, unit: UnitOfWork, request: PredictRequest, at: datetime | None) -> ModelVersion:
+        if request.model_version_id is not None:
+            return production.named(unit, request.model_version_id, request.model_name)
+        current = unit.promotions.production(request.model_name, at=at)
+        if current is None:
+            when = f" at {rfc3339(at)}" if at else ""
+            raise errors.Conflict(f"No version of {request.model_name!r} is in production{when}. Train one, promote one, or name a model_version_id.")
+        return unit.versions.get(current.model_version_id)
+
+    def _queue(self, unit: UnitOfWork, kind: str, spec: Json, trigger: Json) -> Run:
+        id = unit.runs.add(kind=kind, model_name=spec["model_name"], trigger=trigger, spec=spec)
+        run = unit.runs.get(id)
+        unit.commit()
+        self._launch(id)
+        return run
+
+
+def _known_at(request: TrainRequest | PredictRequest, definition: Json) -> str | None:
+    if request.known_at is None:
+        return None
+    if definition["created_at"] is None:
+        remedy = f"Name the column that says when a row became known: models.{request.model_name}.created_at in config.yaml."
+        raise errors.Invalid({"time_travel_date": f"The data source of {request.model_name!r} has no created_at, so it cannot tell what was known then. {remedy}"})
+    return rfc3339(requests.cut(request.known_at, "time_travel_date", timezone=definition["timezone"]))

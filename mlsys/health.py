@@ -1,0 +1,43 @@
+"""What /health/ tells: each part asked in turn, the worst answer on top. A part that cannot answer is down; nothing raises."""
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from mlsys.registry.schema import Schema
+from mlsys.storage.artifacts import FolderBlobs
+
+_log = logging.getLogger(__name__)
+_WORSE = ("ok", "degraded", "down")
+_LOW_DISK = 1 << 30
+
+
+def report(parts: Mapping[str, Callable[[], dict[str, Any]]]) -> dict[str, Any]:
+    checks = {name: _asked(name, part) for name, part in parts.items()}
+    return {"status": max((check["status"] for check in checks.values()), key=_WORSE.index, default="ok"), "checks": checks}
+
+
+def database(engine: sa.Engine, schema: Schema) -> dict[str, Any]:
+    started = time.perf_counter()
+    with engine.connect() as connection:
+        connection.execute(sa.text("SELECT 1"))
+    milliseconds = round((time.perf_counter() - started) * 1000, 1)
+    return {"status": "ok" if schema.at_head else "degraded", "at_head": schema.at_head, "milliseconds": milliseconds}
+
+
+def artifacts(blobs: FolderBlobs) -> dict[str, Any]:
+    blobs.check()
+    free = shutil.disk_usage(blobs.folder).free
+    return {"status": "ok" if free > _LOW_DISK else "degraded", "bytes_free": free}
+
+
+def _asked(name: str, part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return part()
+    except Exception as error:
+        _log.warning("health: %s is down (%s)", name, type(error).__name__)
+        return {"status": "down", "error": type(error).__name__}

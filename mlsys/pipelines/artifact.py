@@ -1,0 +1,74 @@
+"""A forecaster as bytes and back: canonical JSON, trees as text, no pickle. Equal models have equal bytes.
+
+No id, clock time or path goes in (a training range is data): the sha256 of the bytes is the model's identity. Load only bytes whose hash is
+known to the registry: LightGBM does not survive every damaged text.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from mlsys import errors
+from mlsys.pipelines import base, build, definition, featurise
+from mlsys.pipelines.forecaster import Forecaster
+
+FORMAT, VERSION = "mlsys-forecaster", 1
+
+
+def to_bytes(forecaster: Forecaster) -> bytes:
+    """Canonical JSON: sorted keys, UTF-8, no spaces, floats in their shortest exact form."""
+    setup, (start, end, rows) = forecaster.setup, forecaster.trained
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "layout": definition.layout_data(setup.layout),
+        "features": setup.features,
+        "moving": setup.moving,
+        "categories": setup.categories,
+        "phase": setup.phase,
+        "columns": forecaster.columns,
+        "model": forecaster.model,
+        "fitted": forecaster.fitted.to_data(),
+        "clip": forecaster.clip,
+        "trained": {"start": start.isoformat(), "end": end.isoformat(), "rows": rows},
+    }
+    return json.dumps(content, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def from_bytes(data: bytes, *, ports: base.Ports) -> Forecaster:
+    """Raises DamagedArtifact for anything but a whole artifact of this version."""
+    try:
+        content = json.loads(data)
+        if content["format"] != FORMAT or content["version"] != VERSION:
+            raise errors.DamagedArtifact("The stored model has a format that this release does not read; train a new version.")
+        return _forecaster(content, ports)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+        raise errors.DamagedArtifact("The stored model is damaged; promote another version or train a new one.") from error
+
+
+def build_model(recipe: Mapping[str, Any], ports: base.Ports) -> base.Model:
+    """The model component of a definition's ``model`` mapping (which may hold no quantiles in this release)."""
+    options = {name: value for name, value in recipe.items() if name != "quantiles"}
+    return build.build(base.Model, options, ports=ports, field="model")
+
+
+def _forecaster(content: Mapping[str, Any], ports: base.Ports) -> Forecaster:
+    features, trained = content["features"], content["trained"]
+    setup = featurise.Setup(
+        layout=definition.layout(content["layout"]),
+        features=features,
+        moving={name: (float(low), float(high)) for name, (low, high) in content["moving"].items()},
+        categories=content["categories"],
+        phase=int(content["phase"]),
+        components=featurise.components(features, ports),
+    )
+    low, high = content["clip"]
+    return Forecaster(
+        setup=setup,
+        model=content["model"],
+        fitted=build_model(content["model"], ports).load(content["fitted"]),
+        columns=tuple(content["columns"]),
+        clip=(float(low), float(high)),
+        trained=(datetime.fromisoformat(trained["start"]), datetime.fromisoformat(trained["end"]), int(trained["rows"])),
+    )

@@ -1,0 +1,202 @@
+"""The component ABCs: the whole vocabulary of a pipeline. A component is one file that subclasses one of these.
+
+Must not hold: any concrete component, any knowledge of config files, databases, web servers or runs.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
+
+from mlsys import errors
+from mlsys.records import Blob, Layout, Output, Verdict, Window
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+    import pyarrow as pa
+
+
+class BlobStore(Protocol):
+    def put(self, data: bytes) -> Blob: ...
+    def get(self, sha256: str) -> bytes:
+        """The bytes, verified against their hash; raises DamagedArtifact."""
+        ...
+
+
+class DataFiles(Protocol):
+    """Files below the configured data roots."""
+
+    def resolve(self, path: str) -> "list[Path]":
+        """The regular file, or the sorted data files of a folder, that ``path`` names; raises Invalid({"file_path": ...})."""
+        ...
+
+    def open_file(self, path: "Path") -> IO[bytes]:
+        """Open one path that resolve() returned, checked again on the open file; raises Invalid({"file_path": ...})."""
+        ...
+
+
+class Reporter(Protocol):
+    """How a job tells what it does. ``progress`` raises Cancelled when the run was asked to stop."""
+
+    def progress(self, step: str, done: int, total: int) -> None: ...
+    def log(self, message: str, *, level: Literal["info", "warning", "error"] = "info") -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """The outside world of a job. ``connections`` maps names to database URLs (``data.connections``); ``outputs`` is where prediction files go."""
+
+    blobs: BlobStore
+    files: DataFiles
+    outputs: "Path"
+    reporter: Reporter
+    connections: Mapping[str, str] = field(default_factory=dict)
+    threads: int = 1
+
+
+class Component(ABC):
+    """Built from config as ``{type: NAME, option: value ...}``; options are the keyword arguments of ``__init__``.
+
+    NAME comes from an entry point in the group ``mlsys.components``, named ``<kind>.NAME`` (or plain ``NAME``).
+    """
+
+    kind: ClassVar[str]
+
+    @classmethod
+    def create(cls, options: Mapping[str, Any], *, ports: Ports) -> Self:
+        """Factory. Override when a component needs something from ``ports``; options are already checked by name."""
+        return cls(**options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """What to read: ``columns`` None for all; ``window`` None for all time; ``known_at`` keeps rows with created_at <= it, newest per (key, timestamp)."""
+
+    layout: Layout
+    columns: tuple[str, ...] | None = None
+    window: Window | None = None
+    known_at: datetime | None = None
+
+
+class DataSource(Component):
+    """Rows by time. A user's own source needs only get_dataframe(); built-in ones override read() to push the query down."""
+
+    kind: ClassVar[str] = "source"
+
+    @abstractmethod
+    def get_dataframe(self) -> "pd.DataFrame":
+        """All rows, one column per name in the layout (an index with the timestamp's name is accepted)."""
+
+    def schema(self) -> "pa.Schema":
+        """Column names and types, without reading rows where the source can."""
+        from mlsys.pipelines import frames
+
+        return frames.schema(self.get_dataframe())
+
+    def read(self, query: Query) -> "pa.Table":
+        """Columns and window of the query, in any order. Not yet cut to ``known_at``: reading.read() does that for every source."""
+        from mlsys.pipelines import reading
+
+        return reading.select(self.get_dataframe(), query)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckContext:
+    layout: Layout
+    window: Window
+    purpose: Literal["train", "predict"]
+
+
+class DataCheck(Component):
+    """Looks at the rows of a window before they are used. Returns verdicts; a failed blocking one stops the run with ``error``."""
+
+    kind: ClassVar[str] = "check"
+    error: ClassVar[type[errors.BadData]] = errors.BadData
+
+    @abstractmethod
+    def check(self, frame: "pd.DataFrame", context: CheckContext) -> Verdict: ...
+
+
+class Feature(Component):
+    """Columns computed by timestamp from one series, using for each row only what was known at its issue time.
+
+    ``lookback`` and ``lookahead`` say how much before and after a row it reads, so that a prediction reads just enough.
+    """
+
+    kind: ClassVar[str] = "feature"
+    parameters: "ClassVar[Mapping[str, Parameter]]" = {}
+
+    @abstractmethod
+    def lookback(self, layout: Layout) -> timedelta: ...
+
+    def lookahead(self, layout: Layout) -> timedelta:
+        return timedelta(0)
+
+    def settle(self, frame: "pd.DataFrame", layout: Layout) -> dict[str, Any]:
+        """Options read off the training data once and stored with the model, so that a forecast computes the same columns the same way."""
+        return {}
+
+    def active(self, rows: "pd.DatetimeIndex", layout: Layout) -> "npt.NDArray[np.bool_] | None":
+        """False for rows known to be 0 (a solar plant at night): not trained on, forecast as 0. None: no opinion."""
+        return None
+
+    @abstractmethod
+    def compute(self, series: "pd.DataFrame", rows: "pd.DatetimeIndex", issued: "pd.DatetimeIndex", layout: Layout) -> "pd.DataFrame":
+        """Feature columns for ``rows`` (UTC). ``series`` is the whole series, indexed by unique sorted UTC timestamp, target and exogenous as columns;
+        ``issued`` is each row's issue time: a target value may be used for a row only if its timestamp is before that row's issue time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """One hyper-parameter that a request may set: its type and inclusive range, or the allowed choices."""
+
+    type: type
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+
+
+class FittedModel(ABC):
+    """A trained model that can be stored as JSON-able data (LightGBM's trees as text): no pickle."""
+
+    @abstractmethod
+    def predict(self, features: "pd.DataFrame") -> "pd.DataFrame":
+        """Columns ``prediction`` and ``quantile_P..`` (as many as asked for), one row per row of features."""
+
+    @abstractmethod
+    def to_data(self) -> dict[str, Any]: ...
+
+    @classmethod
+    @abstractmethod
+    def from_data(cls, data: Mapping[str, Any]) -> "FittedModel": ...
+
+
+class Model(Component):
+    """A recipe for a FittedModel."""
+
+    kind: ClassVar[str] = "model"
+    parameters: ClassVar[Mapping[str, Parameter]] = {}
+    needs: ClassVar[tuple[str, ...]] = ()  # features that may not be switched off
+
+    @abstractmethod
+    def fit(self, features: "pd.DataFrame", target: "pd.Series[float]", *, reporter: Reporter, threads: int = 1) -> FittedModel:
+        """Deterministic: the same input gives the same model, whatever ``threads``."""
+
+    @abstractmethod
+    def load(self, data: Mapping[str, Any]) -> FittedModel:
+        """The inverse of FittedModel.to_data()."""
+
+
+class Destination(Component):
+    """Where predictions go."""
+
+    kind: ClassVar[str] = "destination"
+
+    @abstractmethod
+    def write(self, table: "pa.Table", *, model_name: str, run_id: str) -> Output:
+        """All rows or none; writing the same run again replaces it."""

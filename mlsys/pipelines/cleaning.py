@@ -1,0 +1,92 @@
+"""Dead exogenous feeds: stretches frozen, or written as zeros, for over 12 hours become missing. Rows are kept, targets never touched.
+
+Columns that stand still by nature (a holiday flag, a daily value repeated each hour) are told apart once, on the training data, and the
+moving ones and their ranges stored with the model, so that a forecast cleans as its training did.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mlsys.pipelines import calendar
+from mlsys.records import Layout, Verdict
+
+LONGEST = timedelta(hours=12)
+FEWEST_STEPS = 8  # for daily data 12 hours would be no stretch at all
+MOVING = 0.2  # a moving column changes in at least this share of its steps
+RESTING = 0.2  # columns at rest for more than this share do so by nature (irradiance at night)
+Mask = npt.NDArray[np.bool_]
+Moving = Mapping[str, tuple[float, float]]
+
+
+def learn(series: Sequence[pd.DataFrame], columns: Sequence[str], layout: Layout) -> Moving:
+    """The columns whose standing still means a dead feed, with their lowest and highest value. Each frame: one series by sorted UTC timestamp."""
+    weights = np.array([len(frame) for frame in series], dtype=np.float64)
+    found = {}
+    for name in columns:
+        shares = [_changes(frame[name].to_numpy(dtype=np.float64)) for frame in series]
+        if weights.sum() and np.average(shares, weights=weights) >= MOVING:
+            found[name] = (min(float(f[name].min()) for f in series), max(float(f[name].max()) for f in series))
+    dead = [dead_stretches(frame, found, layout) for frame in series]
+    rest = {name for name in found if np.average([mask[name].mean() for mask in dead], weights=weights) > RESTING}
+    return {name: bounds for name, bounds in found.items() if name not in rest}
+
+
+def dead_stretches(frame: pd.DataFrame, moving: Moving, layout: Layout) -> dict[str, Mask]:
+    """Per moving column the rows to be taken as missing: where all of them stand still at once, or one does at a value inside its range.
+
+    A single column resting at its lowest or highest value is weather (no cloud, full cloud), not a fault.
+    """
+    present = {name: bounds for name, bounds in moving.items() if name in frame}
+    if not present or frame.empty:
+        return {}
+    values = {name: frame[name].to_numpy(dtype=np.float64) for name in present}
+    still = {name: _still(column) for name, column in values.items()}
+    together = _long(np.logical_and.reduce(list(still.values())), frame.index, layout)
+    return {
+        name: together | ((values[name] > low) & (values[name] < high) & _long(still[name], frame.index, layout))
+        for name, (low, high) in present.items()
+    }
+
+
+def clean(frame: pd.DataFrame, moving: Moving, layout: Layout) -> tuple[pd.DataFrame, int]:
+    """A copy of one series with its dead stretches missing (the same frame when there are none), and how many rows that touched."""
+    dead = {name: mask for name, mask in dead_stretches(frame, moving, layout).items() if mask.any()}
+    if not dead:
+        return frame, 0
+    touched = int(np.logical_or.reduce(list(dead.values())).sum())
+    return frame.assign(**{name: frame[name].mask(mask) for name, mask in dead.items()}), touched
+
+
+def verdict(touched: int, rows: int, moving: Moving) -> Verdict:
+    """What cleaning did: ``touched`` of ``rows`` lost at least one exogenous value."""
+    share = touched / rows if rows else 0.0
+    detail = f"{touched} of {rows} rows had frozen {', '.join(sorted(moving))}: taken as missing" if touched else "no dead stretch found"
+    return Verdict(name="cleaning", passed=touched == 0, value=round(share, 6), threshold=0.0, detail=detail, blocking=False)
+
+
+def _changes(values: npt.NDArray[np.float64]) -> float:
+    known = values[~np.isnan(values)]
+    return float(np.mean(known[1:] != known[:-1])) if len(known) > 1 else 0.0
+
+
+def _still(values: npt.NDArray[np.float64]) -> Mask:
+    """Whether each row holds the same number as the row before it (missing counts as still)."""
+    same = (values[1:] == values[:-1]) | np.isnan(values[1:])
+    return np.concatenate([[False], same])
+
+
+def _long(still: Mask, index: pd.Index, layout: Layout) -> Mask:
+    """Rows in runs that last longer than allowed. A run begins with the row that the next ones repeat."""
+    if not len(still):
+        return still
+    times = calendar.instants(pd.DatetimeIndex(index))
+    run = np.cumsum(~still) - 1
+    first = np.flatnonzero(~still)
+    last = np.concatenate([first[1:] - 1, [len(still) - 1]])
+    span = times[last] - times[first] + calendar.microseconds(layout.frequency)
+    long = (span > calendar.microseconds(LONGEST)) & (last - first + 1 >= FEWEST_STEPS)
+    return np.asarray(long[run])

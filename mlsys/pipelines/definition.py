@@ -1,0 +1,210 @@
+"""A model's definition (``models.<name>`` in config.yaml): checked, filled with defaults, and read as parts.
+
+Must import fast: it is used by the API and the command line. Nothing here opens a source or knows a data frame.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from mlsys import errors
+from mlsys.pipelines import base, build, durations, fields, names, options, parameters, settings
+from mlsys.records import Layout
+
+LAYOUT = ("timestamp", "target", "exogenous", "series_key", "frequency", "timezone", "horizon", "created_at")
+RESERVED = (names.PREDICTION, names.QUALITY, names.ISSUED_AT, names.CREATED_AT, names.MODEL_VERSION, names.RUN)
+SUFFIXES = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", "": "parquet"}
+
+
+def normalise(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole definition as JSON-able data, every default filled in; normalising it again changes nothing.
+
+    Raises Invalid with every wrong field at once, named by its dotted path within the definition.
+    """
+    if not isinstance(definition, Mapping):
+        raise errors.Invalid({"": "A model's definition must be a mapping with source, timestamp and target."})
+    wrong = {str(name): f"Unknown key; {options.nearest(str(name), _PARTS)}." for name in definition if name not in _PARTS}
+    wrong |= {name: "This is needed." for name in ("source", "timestamp", "target") if name not in definition}
+    found: dict[str, Any] = {}
+    texts: dict[str, Any] = dict(wrong)
+    for name, (read, default) in _PARTS.items():
+        try:
+            found[name] = read(definition.get(name, default), name) if name not in wrong else None
+        except errors.Invalid as error:
+            texts |= error.fields
+    if not texts:
+        found["horizon"] = _horizon(found, given="horizon" in definition)
+        texts = _contradictions(found)
+    if texts:
+        raise errors.Invalid(texts, "The model's definition is not valid.")
+    return found
+
+
+def layout(definition: Mapping[str, Any]) -> Layout:
+    """What the columns mean, from a normalised definition (or from layout_data)."""
+    exogenous = definition["exogenous"]
+    return Layout(
+        timestamp=definition["timestamp"],
+        target=definition["target"],
+        exogenous=None if exogenous is None else tuple(exogenous),
+        series_key=tuple(definition["series_key"]),
+        frequency=durations.parse_frequency(definition["frequency"]),
+        timezone=definition["timezone"],
+        horizon=durations.parse_duration(definition["horizon"]),
+        created_at=definition["created_at"],
+    )
+
+
+def layout_data(of: Layout) -> dict[str, Any]:
+    """The inverse of layout(), as JSON-able data."""
+    plain = {name: getattr(of, name) for name in LAYOUT}
+    return plain | {
+        "exogenous": None if of.exogenous is None else list(of.exogenous),
+        "series_key": list(of.series_key),
+        "frequency": durations.format_frequency(of.frequency),
+        "horizon": durations.format_duration(of.horizon),
+    }
+
+
+def with_request(definition: Mapping[str, Any], *, file_path: str | None = None, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A normalised definition with a request's file in place of its source and hyper-parameters over its own.
+
+    Raises Invalid naming ``file_path`` or ``params.<name>``. Whether the file may be read is not looked at here.
+    """
+    merged = dict(definition)
+    if file_path is not None:
+        merged["source"] = _source_of_file(definition["source"], file_path)
+    if params:
+        chosen = build.component_class(base.Model, definition["model"]["type"], field="model")
+        parameters.check(params, chosen.parameters, field="params")
+        merged["model"] = {**definition["model"], "params": {**definition["model"]["params"], **params}}
+    return merged
+
+
+def features(definition: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The features that are switched on, each with its options."""
+    return {name: {} if chosen is True else dict(chosen) for name, chosen in definition["features"].items() if chosen is not False}
+
+
+def checks(definition: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The data checks that are switched on, each with its options."""
+    return {name: {} if chosen is True else dict(chosen) for name, chosen in definition["checks"].items() if chosen is not False}
+
+
+def _source_of_file(source: Mapping[str, Any], file_path: str) -> dict[str, Any]:
+    if not isinstance(file_path, str) or not file_path.strip():
+        raise errors.Invalid({"file_path": "This must be a path below a data root."})
+    suffix = PurePosixPath(file_path).suffix.lower()
+    wanted = SUFFIXES.get(suffix, "parquet")  # a folder may have a dot in its name
+    fits = source["type"] == wanted or (not suffix and source["type"] == "csv")
+    return {**source, "path": file_path} if fits else {"type": wanted, "path": file_path}
+
+
+def _component(kind: type[base.Component]) -> Callable[[Any, str], dict[str, Any]]:
+    def read(value: Any, field: str) -> dict[str, Any]:
+        spec = {"type": value} if isinstance(value, str) else fields.mapping(value, field)
+        if not isinstance(spec.get("type"), str):
+            known = options.listing(build.available(kind))
+            raise errors.Invalid({f"{field}.type": f"Say which {kind.kind} to use, one of {known}."})
+        chosen = build.component_class(kind, spec["type"], field=field)
+        given = {name: option for name, option in spec.items() if name != "type"}
+        options.check(given, build.option_parameters(chosen), hints={}, field=field)
+        return spec
+
+    return read
+
+
+def _model(value: Any, field: str) -> dict[str, Any]:
+    spec = {"type": "lightgbm", "params": {}, "quantiles": [], **fields.mapping(value, field)}
+    unknown = {f"{field}.{n}": f"Unknown key; {options.nearest(n, ('type', 'params', 'quantiles'))}." for n in spec if n not in _MODEL_KEYS}
+    if unknown:
+        raise errors.Invalid(unknown)
+    if not isinstance(spec["type"], str):
+        raise errors.Invalid({f"{field}.type": f"This must be one of {options.listing(build.available(base.Model))}."})
+    chosen = build.component_class(base.Model, spec["type"], field=field)
+    parameters.check(spec["params"], chosen.parameters, field=f"{field}.params")
+    if spec["quantiles"] != []:
+        raise errors.Invalid({f"{field}.quantiles": "Quantile forecasts are not offered in this release: leave the list empty ([])."})
+    return {"type": spec["type"], "params": dict(spec["params"]), "quantiles": []}
+
+
+def _switches(kind: type[base.Component], defaults: Mapping[str, bool]) -> Callable[[Any, str], dict[str, Any]]:
+    """Reads {name: true | false | {option: value}}; names left out keep their default."""
+
+    def read(value: Any, field: str) -> dict[str, Any]:
+        given = fields.mapping({} if value is None else value, field)
+        texts: dict[str, Any] = {}
+        for name, chosen in given.items():
+            try:
+                _switch(kind, name, chosen, f"{field}.{name}")
+            except errors.Invalid as error:
+                texts |= error.fields
+        if texts:
+            raise errors.Invalid(texts)
+        return {**defaults, **{n: dict(chosen) if isinstance(chosen, Mapping) else chosen for n, chosen in given.items()}}
+
+    return read
+
+
+def _switch(kind: type[base.Component], name: str, chosen: Any, field: str) -> None:
+    """A switch that is only true or false needs no look at the class: importing most features is slow."""
+    if name not in build.available(kind):
+        raise errors.Invalid({field: f"There is no {kind.kind} '{name}'; {options.nearest(name, build.available(kind))}."})
+    if isinstance(chosen, bool) and (not chosen or name in settings.FEATURES or name in settings.CHECKS):
+        return
+    given = {} if chosen is True else fields.mapping(chosen, field) if isinstance(chosen, Mapping) else None
+    if given is None:
+        raise errors.Invalid({field: "This must be true, false, or a mapping of options."})
+    found = build.component_class(kind, name, field=field)
+    options.check(given, build.option_parameters(found), hints={}, field=field)
+    ranges: Mapping[str, base.Parameter] = getattr(found, "parameters", {})
+    parameters.check({n: option for n, option in given.items() if n in ranges}, ranges, field=field)
+
+
+def _validation(value: Any, field: str) -> dict[str, Any]:
+    given = parameters.check({} if value is None else value, settings.gate_parameters(), field=field)
+    return {**settings.gate_defaults(), **given}
+
+
+def _horizon(found: Mapping[str, Any], *, given: bool) -> str:
+    """Left out, a horizon is a day, or one step of a longer frequency."""
+    frequency = durations.parse_frequency(found["frequency"])
+    return str(found["horizon"]) if given else durations.format_duration(max(frequency, fields.DAY))
+
+
+def _contradictions(found: Mapping[str, Any]) -> dict[str, str]:
+    columns = layout(found)
+    texts = {}
+    used = [columns.timestamp, columns.target, *columns.series_key, *(columns.exogenous or ())]
+    for name in ("target", "series_key", "exogenous"):
+        mine = [found[name]] if name == "target" else found[name] or []
+        texts |= {name: f"The column '{c}' has two meanings; name it once." for c in mine if used.count(c) > 1}
+    for name in ("timestamp", "series_key"):
+        mine = [found[name]] if name == "timestamp" else found[name]
+        texts |= {name: f"'{c}' is the name of a column that forecasts have; rename the source's." for c in mine if c in RESERVED}
+    if columns.horizon < columns.frequency or columns.horizon % columns.frequency:
+        texts["horizon"] = f"A horizon must be a multiple of the frequency ({found['frequency']})."
+    needs = build.component_class(base.Model, found["model"]["type"], field="model").needs
+    texts |= {f"features.{n}": f"The model '{found['model']['type']}' needs it." for n in needs if found["features"].get(n) is False}
+    if all(chosen is False for chosen in found["features"].values()):
+        texts["features"] = "At least one feature is needed."
+    return texts
+
+
+_MODEL_KEYS = ("type", "params", "quantiles")
+_PARTS: Mapping[str, tuple[Callable[[Any, str], Any], Any]] = {
+    "source": (_component(base.DataSource), None),
+    "timestamp": (fields.column, None),
+    "target": (fields.column, None),
+    "exogenous": (fields.optional_columns, None),
+    "series_key": (fields.columns, ()),
+    "frequency": (fields.frequency, "15min"),
+    "timezone": (fields.timezone, "UTC"),
+    "horizon": (fields.horizon, "P1D"),
+    "created_at": (fields.optional_column, None),
+    "features": (_switches(base.Feature, settings.FEATURES), None),
+    "checks": (_switches(base.DataCheck, dict.fromkeys(settings.CHECKS, True)), None),
+    "model": (_model, {}),
+    "validation": (_validation, None),
+    "destination": (_component(base.Destination), {"type": "parquet"}),
+}

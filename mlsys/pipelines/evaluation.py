@@ -1,0 +1,81 @@
+"""Scores forecasts of a hold-out day by day. Gives the gate its raw material as JSON-able data, and decides nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlsys.pipelines import calendar
+from mlsys.pipelines.featurise import Features
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rival:
+    """The champion at the hold-out: its forecasts, or None and why it cannot be compared."""
+
+    model_version_id: str
+    forecast: Floats | None
+    note: str = ""
+
+
+def evaluate(
+    holdout: Features, candidate: Floats, naive: Floats, *, rival: Rival | None, expected: int, start: datetime, end: datetime
+) -> dict[str, Any]:
+    """Mean absolute errors per local day, of the candidate, seasonal naive and (where comparable) the champion, with how many rows each rests on.
+
+    ``expected``: rows that the hold-out, [start, end), should hold; ``target_level`` is the mean of |target|.
+    """
+    day, of_day = np.unique(holdout.day, return_inverse=True)
+    count = np.bincount(of_day)
+
+    def per_day(forecast: Floats) -> list[float]:
+        wrong = np.bincount(of_day, weights=np.abs(forecast - holdout.target))
+        return [float(x) for x in wrong / count]
+
+    return {
+        "holdout": {"start": start.isoformat(), "end": end.isoformat()},
+        "days": calendar.day_names(day),
+        "rows": [int(n) for n in count],
+        "expected_rows": expected,
+        "candidate": per_day(candidate),
+        "naive": per_day(naive),
+        "champion": per_day(rival.forecast) if rival and rival.forecast is not None else None,
+        "champion_id": rival.model_version_id if rival else None,
+        "champion_note": rival.note if rival else "",
+        "bias": float(np.mean(candidate - holdout.target)),
+        "target_level": float(np.mean(np.abs(holdout.target))),
+    }
+
+
+def metrics(holdout: Features, candidate: Floats, naive: Floats, rival: Rival | None) -> dict[str, float]:
+    """Over all rows of the hold-out: mae, rmse, bias in the target's unit; skill = 1 - mae / naive_mae."""
+    error = candidate - holdout.target
+    mae, naive_mae = float(np.mean(np.abs(error))), float(np.mean(np.abs(naive - holdout.target)))
+    found = {
+        "mae": mae,
+        "rmse": float(np.sqrt(np.mean(error**2))),
+        "bias": float(np.mean(error)),
+        "naive_mae": naive_mae,
+        "rows": float(len(error)),
+    }
+    if naive_mae > 0:
+        found["skill"] = 1 - mae / naive_mae
+    if rival and rival.forecast is not None:
+        found["champion_mae"] = float(np.mean(np.abs(rival.forecast - holdout.target)))
+    return found
+
+
+def holdout_start(days: calendar.Ints, settings: Mapping[str, Any], timezone: str) -> datetime:
+    """Local midnight at which the hold-out begins: the last ``holdout_days``, or ``holdout_fraction`` of a shorter span, but enough days to
+    judge by (``min_days`` and a few for gaps) as long as that leaves half the span to fit to. ``days``: local day of each usable row."""
+    first, last = int(days.min()), int(days.max())
+    span = last - first + 1
+    enough = int(np.ceil(settings["min_days"] * 1.15))
+    length = min(settings["holdout_days"], max(int(span * settings["holdout_fraction"]), enough), max(span // 2, 1))
+    start: datetime = calendar.midnights(np.array([last - length + 1]), timezone)[0].to_pydatetime()
+    return start

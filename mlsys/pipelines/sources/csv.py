@@ -1,0 +1,160 @@
+"""Source ``{type: csv, path: ...}``: a CSV file in UTF-8 with a header row, or a folder of them, below a data root. Typed, never silently changed.
+
+Missing is the empty value and those listed in ``nulls``, nothing else. Key columns are text, target and exogenous columns numbers, timestamps
+ISO 8601 or ``timestamp_format``; a value that does not parse is an error that names column, row (the header is row 1, empty lines are not
+counted) and value. A column without a role is numeric if most of its values are numbers without leading zeros: then all of them must be.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+
+from mlsys import errors
+from mlsys.pipelines import columns, frames, reading, timestamps
+from mlsys.pipelines.base import DataFiles, DataSource, Ports, Query
+from mlsys.records import Layout
+
+FIRST_ROW = 2
+CODE = r"^[+-]?0\d"
+
+
+class CsvSource(DataSource):
+    """Options: ``delimiter`` (one character), ``decimal`` (``.`` or ``,``), ``timestamp_format`` (strptime codes), ``nulls`` (texts for missing)."""
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        files: DataFiles,
+        delimiter: str = ",",
+        decimal: str = ".",
+        timestamp_format: str | None = None,
+        nulls: Sequence[str] = (),
+    ) -> None:
+        if len(delimiter) != 1 or delimiter in "\r\n\"" or not delimiter.isascii():
+            raise errors.Invalid({"delimiter": "This must be one ASCII character, such as ',' or ';'."})
+        if decimal not in (".", ",") or decimal == delimiter:
+            raise errors.Invalid({"decimal": "This must be '.' or ',', and not the delimiter."})
+        self._files = files
+        self._paths = files.resolve(path)
+        self._parse = {"delimiter": delimiter, "newlines_in_values": True}
+        self._decimal = decimal
+        self._timestamp_format = timestamp_format
+        self._nulls = ["", *nulls]
+
+    @classmethod
+    def create(cls, options: Mapping[str, Any], *, ports: Ports) -> Self:
+        return cls(**options, files=ports.files)
+
+    def get_dataframe(self) -> pd.DataFrame:
+        """Numbers and text; timestamps stay text, since only a layout tells which column they are in."""
+        return frames.to_pandas(reading.together(self._guessed(self._texts(path)) for path in self._paths))
+
+    def schema(self) -> pa.Schema:
+        return pa.Schema.from_pandas(self.get_dataframe().head(0), preserve_index=False).remove_metadata()
+
+    def read(self, query: Query) -> pa.Table:
+        return reading.together(self._read(path, query) for path in self._paths)
+
+    def _read(self, path: Path, query: Query) -> pa.Table:
+        try:
+            table = self._typed(self._texts(path, query), query.layout)
+            return reading.cut(table, query, first_row=FIRST_ROW)
+        except (errors.MissingColumn, errors.WrongType) as error:
+            raise type(error)(f"'{path.name}': {error.message}") from None
+
+    def _typed(self, table: pa.Table, layout: Layout) -> pa.Table:
+        numbers = {layout.target, *(layout.exogenous or ())}
+        times = {layout.timestamp, layout.created_at}
+        for at, name in enumerate(table.column_names):
+            if name in times:
+                table = self._timed(table, name, layout)
+            elif name not in layout.series_key and (name in numbers or _mostly_numbers(table[name], self._pattern)):
+                table = table.set_column(at, name, self._number(table[name], name))
+        return table
+
+    def _timed(self, table: pa.Table, name: str, layout: Layout) -> pa.Table:
+        expected = f"a timestamp like '{self._timestamp_format}'"
+        if name == layout.timestamp:
+            columns.refuse_unless(pc.is_valid(table[name]), table[name], name, "a timestamp", FIRST_ROW)
+        if self._timestamp_format:
+            table = table.set_column(table.column_names.index(name), name, _strptime(table[name], name, self._timestamp_format, expected))
+        return timestamps.in_utc(table, name, timezone=layout.timezone, first_row=FIRST_ROW) if name != layout.timestamp else table
+
+    def _guessed(self, table: pa.Table) -> pa.Table:
+        for at, name in enumerate(table.column_names):
+            if _mostly_numbers(table[name], self._pattern):
+                table = table.set_column(at, name, self._number(table[name], name))
+        return table
+
+    @property
+    def _pattern(self) -> str:
+        return columns.NUMBER if self._decimal == "." else columns.NUMBER.replace(r"\.", ",")
+
+    def _number(self, column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+        columns.refuse_unless(pc.match_substring_regex(column, self._pattern), column, name, "a number", FIRST_ROW)
+        return columns.number(pc.replace_substring(column, self._decimal, "."), name, FIRST_ROW)
+
+    def _texts(self, path: Path, query: Query | None = None) -> pa.Table:
+        """The columns a query needs (all by default) as text."""
+        with self._files.open_file(path) as handle:
+            data = handle.read()
+        _refuse_binary(data, path.name)
+        try:
+            present = self._header(data)
+        except pa.ArrowInvalid:
+            raise errors.BadData(f"'{path.name}' holds no header row; its first row must name the columns.") from None
+        wanted = present if query is None or query.columns is None else dict.fromkeys([*query.columns, query.layout.timestamp])
+        columns.require(present, wanted)
+        return self._rows(data, list(wanted), path.name)
+
+    def _header(self, data: bytes) -> list[str]:
+        end = data.find(b"\n")
+        line = data if end < 0 or b'"' in data[:end] else data[: end + 1]
+        options = pacsv.ConvertOptions(check_utf8=False)
+        with pacsv.open_csv(pa.BufferReader(line), parse_options=pacsv.ParseOptions(**self._parse), convert_options=options) as reader:
+            return list(reader.schema.names)
+
+    def _rows(self, data: bytes, names: list[str], file: str) -> pa.Table:
+        ragged: list[pacsv.InvalidRow] = []
+        table = pacsv.read_csv(
+            pa.BufferReader(data),
+            read_options=pacsv.ReadOptions(use_threads=False),
+            parse_options=pacsv.ParseOptions(**self._parse, invalid_row_handler=lambda row: ragged.append(row) or "skip"),
+            convert_options=pacsv.ConvertOptions(
+                include_columns=names, column_types=dict.fromkeys(names, pa.string()), null_values=self._nulls, strings_can_be_null=True
+            ),
+        )
+        if ragged:
+            row = ragged[0]
+            text = f"'{file}', row {row.number}: {row.actual_columns} values where the header names {row.expected_columns} columns"
+            raise errors.BadData(f"{text}; correct that row.")
+        return table
+
+
+def _refuse_binary(data: bytes, file: str) -> None:
+    at, problem = data.find(b"\0"), "a NUL byte"
+    if at < 0:
+        try:
+            data.decode()
+        except UnicodeDecodeError as error:
+            at, problem = error.start, "bytes that are not UTF-8"
+    if at >= 0:
+        raise errors.BadData(f"'{file}' holds {problem} in line {data.count(b'\n', 0, at) + 1}; save it as CSV in UTF-8.")
+
+
+def _mostly_numbers(column: pa.ChunkedArray, pattern: str) -> bool:
+    number = pc.and_(pc.match_substring_regex(column, pattern), pc.invert(pc.match_substring_regex(column, CODE)))
+    return bool((pc.sum(number).as_py() or 0) * 2 > len(column) - column.null_count)
+
+
+def _strptime(column: pa.ChunkedArray, name: str, form: str, expected: str) -> pa.ChunkedArray:
+    parsed = pd.to_datetime(frames.to_pandas(pa.table({name: column}))[name], format=form, errors="coerce", utc="%z" in form)
+    found = pa.chunked_array([pa.array(parsed, from_pandas=True)])
+    columns.refuse_unless(pc.or_(pc.is_valid(found), pc.is_null(column)), column, name, expected, FIRST_ROW)
+    return found

@@ -1,0 +1,219 @@
+"""Frozen records that travel between layers: what a run, a version, a promotion is. No behaviour beyond plain derivation, no I/O."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+RunKind = Literal["train", "predict"]
+RunStatus = Literal["queued", "running", "cancelling", "succeeded", "failed", "crashed", "cancelled", "skipped"]
+TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "crashed", "cancelled", "skipped"})
+Decision = Literal["accepted", "rejected", "cannot_judge"]
+PromotionAction = Literal["promote", "demote", "auto"]
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Half-open span of time, both ends aware UTC."""
+
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What the columns of a data source mean. ``exogenous=None``: every other numeric column."""
+
+    timestamp: str
+    target: str
+    exogenous: tuple[str, ...] | None = None
+    series_key: tuple[str, ...] = ()
+    frequency: timedelta = timedelta(minutes=15)
+    timezone: str = "UTC"
+    horizon: timedelta = timedelta(days=1)
+    created_at: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blob:
+    """Stored bytes: ``sha256`` (hex) is the identity, ``uri`` where they lie."""
+
+    sha256: str
+    size: int
+    uri: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Outcome of one check: which value was held against which bound. ``blocking``: a failure stops the run or the promotion."""
+
+    name: str
+    passed: bool
+    value: float | str | None = None
+    threshold: float | str | None = None
+    detail: str = ""
+    blocking: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    decision: Decision
+    checks: tuple[Verdict, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataUsed:
+    """The rows a run read: count, first and last timestamp, sha256 of their canonical Arrow form."""
+
+    rows: int
+    start: datetime | None
+    end: datetime | None
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """A written prediction."""
+
+    uri: str
+    rows: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Champion:
+    """The production version a training is measured against: its twin is the same recipe fit only to ``twin_cutoff`` (exclusive)."""
+
+    model_version_id: str
+    twin_sha256: str
+    twin_cutoff: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSpec:
+    """All that a training needs, as plain data. ``definition`` is the model's normalised definition with the request's file and params merged in."""
+
+    run_id: str
+    model_name: str
+    definition: Json
+    window: Window
+    known_at: datetime | None = None
+    champion: Champion | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictSpec:
+    """All that a prediction needs. ``issued_at`` is the instant of the request."""
+
+    run_id: str
+    model_name: str
+    definition: Json
+    window: Window
+    model_version_id: str
+    artifact_sha256: str
+    issued_at: datetime
+    known_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOutcome:
+    """What a training computed; it decides nothing. ``evaluation`` is the raw material of the gate (validation.judge), JSON-able."""
+
+    artifact: Blob
+    twin: Blob
+    twin_cutoff: datetime
+    metrics: Mapping[str, float]
+    evaluation: Json
+    checks: tuple[Verdict, ...]
+    data: DataUsed
+    environment: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOutcome:
+    output: Output
+    data: DataUsed
+    checks: tuple[Verdict, ...] = ()
+    environment: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    id: str
+    kind: str
+    model_name: str
+    status: str
+    trigger: Json
+    spec: Json
+    attempt: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    progress: Json | None
+    result: Json | None
+    error: Json | None
+
+    @property
+    def finished(self) -> bool:
+        return self.status in TERMINAL
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunChange:
+    """One row of a run's history."""
+
+    status: str
+    attempt: int
+    at: datetime
+    detail: Json
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogLine:
+    at: datetime
+    attempt: int
+    level: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A registered model: its newest definition, and the version in production."""
+
+    name: str
+    definition: Json
+    created_at: datetime
+    updated_at: datetime
+    production: str | None
+    versions: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelVersion:
+    model_version_id: str
+    model_name: str
+    version: int
+    run_id: str
+    created_at: datetime
+    artifact: Blob
+    twin: Blob
+    twin_cutoff: datetime
+    spec: Json
+    metrics: Mapping[str, float]
+    validation: Validation
+    status: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promotion:
+    sequence: int
+    model_name: str
+    model_version_id: str
+    previous_model_version_id: str | None
+    action: str
+    actor: str
+    reason: str | None
+    created_at: datetime
+    hash: str
+    previous_hash: str | None

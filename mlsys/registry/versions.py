@@ -1,0 +1,87 @@
+"""Model versions, append-only: accepted or not, each is kept with its validation. Status is derived from the promotion log."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from mlsys import errors
+from mlsys.clock import Clock
+from mlsys.ids import new_id
+from mlsys.records import Blob, Json, ModelVersion, TrainOutcome, Validation, Verdict
+from mlsys.registry.pages import Page, page
+from mlsys.storage import tables
+
+_INSERT = sa.text(
+    """
+INSERT INTO model_versions (model_version_id, model_name, version, run_id, created_at, artifact, twin, twin_cutoff, spec, metrics, validation)
+SELECT :id, :model_name, coalesce(max(version), 0) + 1, :run_id, :at, CAST(:artifact AS jsonb), CAST(:twin AS jsonb), :twin_cutoff,
+       CAST(:spec AS jsonb), CAST(:metrics AS jsonb), CAST(:validation AS jsonb)
+FROM model_versions WHERE model_name = :model_name
+"""
+)
+_v, _p = tables.model_versions.c, tables.promotions.c
+_HEAD = sa.select(_p.model_version_id).where(_p.model_name == _v.model_name).order_by(_p.sequence.desc()).limit(1).scalar_subquery()
+_STATUS = sa.case(
+    (_HEAD == _v.model_version_id, "production"),
+    (sa.exists().where(_p.model_version_id == _v.model_version_id), "archived"),
+    (_v.validation["decision"].astext == "rejected", "rejected"),
+    else_="candidate",
+).label("status")
+_VERSION = sa.select(tables.model_versions, _STATUS)
+
+
+class VersionRepository:
+    def __init__(self, *, connection: sa.Connection, clock: Clock) -> None:
+        self._connection = connection
+        self._clock = clock
+
+    def add(self, *, model_name: str, run_id: str, spec: Json, outcome: TrainOutcome, validation: Validation) -> ModelVersion:
+        """Appends the next version. The caller holds the model's lock (UnitOfWork.lock_model), so that numbers have no gaps or twins."""
+        id = new_id()
+        values = {
+            "id": id,
+            "model_name": model_name,
+            "run_id": run_id,
+            "at": self._clock.now(),
+            "artifact": json.dumps(asdict(outcome.artifact)),
+            "twin": json.dumps(asdict(outcome.twin)),
+            "twin_cutoff": outcome.twin_cutoff,
+            "spec": json.dumps(spec),
+            "metrics": json.dumps(dict(outcome.metrics)),
+            "validation": json.dumps(asdict(validation)),
+        }
+        self._connection.execute(_INSERT, values)
+        return self.get(id)
+
+    def get(self, id: str, *, model_name: str | None = None) -> ModelVersion:
+        query = _VERSION.where(_v.model_version_id == id)
+        if model_name is not None:
+            query = query.where(_v.model_name == model_name)
+        row = self._connection.execute(query).mappings().one_or_none()
+        if row is None:
+            of = f" of model {model_name!r}" if model_name else ""
+            raise errors.NotFound(f"There is no version {id!r}{of}; GET /models/NAME/versions lists them.")
+        return _version(row)
+
+    def list(self, model_name: str, *, limit: int, cursor: str | None) -> Page[ModelVersion]:
+        rows, following = page(self._connection, _VERSION.where(_v.model_name == model_name), by=_v.seq, limit=limit, cursor=cursor)
+        return Page(items=[_version(row) for row in rows], next_cursor=following)
+
+
+def _version(row: sa.RowMapping) -> ModelVersion:
+    names = ("model_version_id", "model_name", "version", "run_id", "created_at", "twin_cutoff", "spec", "metrics", "status")
+    return ModelVersion(
+        **{name: row[name] for name in names},
+        artifact=Blob(**row["artifact"]),
+        twin=Blob(**row["twin"]),
+        validation=_validation(row["validation"]),
+    )
+
+
+def _validation(data: Mapping[str, object]) -> Validation:
+    checks = data["checks"]
+    assert isinstance(checks, list)
+    return Validation(decision=data["decision"], checks=tuple(Verdict(**check) for check in checks))  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""Where bytes and rows lie: PostgreSQL (embedded or given), tables, migrations, content-addressed blobs. Knows nothing of forecasting."""

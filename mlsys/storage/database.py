@@ -1,0 +1,52 @@
+"""The SQLAlchemy engine of mlsys' own database, and the one place where driver errors become ours. No SQL of any resource lives here."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, TimeoutError
+
+from mlsys import errors
+
+_PASSING = ("08", "53", "57", "55P03", "40")  # SQLSTATE: connection lost, out of resources, shut down or cancelled, lock or serialization
+
+
+def make_engine(url: str, *, pool_size: int, statement_timeout_seconds: float) -> sa.Engine:
+    """An engine that opens nothing until used. Raises ConfigError for a URL that is not PostgreSQL by psycopg2."""
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        raise errors.ConfigError("database.url cannot be read; write postgresql+psycopg2://user:password@host:5432/name") from None
+    if parsed.drivername == "postgresql":  # SQLAlchemy 2.1 would take psycopg 3
+        parsed = parsed.set(drivername="postgresql+psycopg2")
+    if parsed.drivername != "postgresql+psycopg2":
+        raise errors.ConfigError("database.url must be a PostgreSQL URL: postgresql+psycopg2://user:password@host:5432/name")
+    options = f"-c statement_timeout={int(statement_timeout_seconds * 1000)} -c timezone=UTC -c jit=off"
+    return sa.create_engine(
+        parsed,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=10,
+        pool_pre_ping=True,
+        connect_args={"options": options, "connect_timeout": 10, "application_name": "mlsys"},
+    )
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns what may pass (connection lost, pool or statement timed out) into DatabaseUnavailable, without driver text."""
+    try:
+        yield
+    except TimeoutError:
+        raise errors.DatabaseUnavailable("All database connections are in use; try again.", retry_after=1) from None
+    except DBAPIError as error:
+        if passing(error):
+            raise errors.DatabaseUnavailable("The database cannot be reached at the moment; try again.") from error
+        raise
+
+
+def passing(error: DBAPIError) -> bool:
+    """Whether the same statement may succeed later."""
+    code: Any = getattr(error.orig, "pgcode", None)
+    return error.connection_invalidated or (code is None and isinstance(error, sa.exc.OperationalError)) or str(code).startswith(_PASSING)

@@ -1,0 +1,98 @@
+"""The tables as SQLAlchemy Core sees them, for building queries. Their DDL lives in migrations/; a test compares the two."""
+
+from sqlalchemy import BigInteger, Column, DateTime, Integer, MetaData, Table, Text
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData()
+_INSTANT = DateTime(timezone=True)
+
+models = Table(
+    "models",
+    metadata,
+    Column("seq", BigInteger, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("definition", JSONB, nullable=False),
+    Column("created_at", _INSTANT, nullable=False),
+)
+runs = Table(
+    "runs",
+    metadata,
+    Column("seq", BigInteger, primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("model_name", Text, nullable=False),
+    Column("trigger", JSONB, nullable=False),
+    Column("spec", JSONB, nullable=False),
+    Column("created_at", _INSTANT, nullable=False),
+)
+run_history = Table(
+    "run_history",
+    metadata,
+    Column("seq", BigInteger, primary_key=True),
+    Column("run_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("at", _INSTANT, nullable=False),
+    Column("detail", JSONB, nullable=False),
+)
+run_state = Table(
+    "run_state",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("run_seq", BigInteger, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("owner", BigInteger),
+    Column("started_at", _INSTANT),
+    Column("finished_at", _INSTANT),
+    Column("progress", JSONB),
+)
+run_logs = Table(
+    "run_logs",
+    metadata,
+    Column("seq", BigInteger, primary_key=True),
+    Column("run_id", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("at", _INSTANT, nullable=False),
+    Column("level", Text, nullable=False),
+    Column("message", Text, nullable=False),
+)
+model_versions = Table(
+    "model_versions",
+    metadata,
+    Column("seq", BigInteger, primary_key=True),
+    Column("model_version_id", Text, nullable=False),
+    Column("model_name", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("created_at", _INSTANT, nullable=False),
+    Column("artifact", JSONB, nullable=False),
+    Column("twin", JSONB, nullable=False),
+    Column("twin_cutoff", _INSTANT, nullable=False),
+    Column("spec", JSONB, nullable=False),
+    Column("metrics", JSONB, nullable=False),
+    Column("validation", JSONB, nullable=False),
+)
+promotions = Table(
+    "promotions",
+    metadata,
+    Column("model_name", Text, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True),
+    Column("model_version_id", Text, nullable=False),
+    Column("previous_model_version_id", Text),
+    Column("below", BigInteger),
+    Column("action", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text),
+    Column("created_at", _INSTANT, nullable=False),
+    Column("previous_hash", Text),
+    Column("hash", Text, nullable=False),
+)
+events = Table(
+    "events",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("type", Text, nullable=False),
+    Column("timestamp", _INSTANT, nullable=False),
+    Column("data", JSONB, nullable=False),
+)
