@@ -126,9 +126,7 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
         ),
         version=mlsys.__version__,
     )
-    return System(
-        config=config, services=services, database=database, engine=engine, presence=presence, runner=runner, recovery=recovery
-    )
+    return System(config=config, services=services, database=database, engine=engine, presence=presence, runner=runner, recovery=recovery)
 
 
 def declared(config: Config) -> dict[str, dict[str, Any]]:

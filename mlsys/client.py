@@ -29,7 +29,9 @@ class Client:
 
     def __init__(self, url: str, *, timeout_seconds: float = 90.0, agent: str = "mlsys-client") -> None:
         self._url = url.rstrip("/")
-        self._http = urllib3.PoolManager(headers={"User-Agent": agent}, retries=urllib3.Retry(3, backoff_factor=0.2), timeout=timeout_seconds)
+        self._http = urllib3.PoolManager(
+            headers={"User-Agent": agent}, retries=urllib3.Retry(3, backoff_factor=0.2), timeout=timeout_seconds
+        )
 
     def call(self, method: str, path: str, *, body: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None) -> Any:
         try:

@@ -45,7 +45,9 @@ def _ours(error: errors.MlsysError) -> Response:
     if status == 500:
         return _unexpected(error)
     retry = {"Retry-After": str(error.retry_after)} if isinstance(error, errors.Unavailable) else {}
-    return problem(status, error.message, kind=error.kind, fields=error.fields if isinstance(error, errors.Invalid) else None, headers=retry)
+    return problem(
+        status, error.message, kind=error.kind, fields=error.fields if isinstance(error, errors.Invalid) else None, headers=retry
+    )
 
 
 def _http(error: HTTPException) -> Response:
@@ -71,7 +73,13 @@ def problem(
     """``fields`` becomes ``errors``: dotted field name -> messages."""
     title = http.HTTPStatus(status).phrase
     name = kind or title.lower().replace(" ", "_")
-    body: dict[str, Any] = {"type": f"urn:mlsys:problem:{name}", "title": title, "status": status, "detail": detail, "request_id": g.get("request_id", "")}
+    body: dict[str, Any] = {
+        "type": f"urn:mlsys:problem:{name}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "request_id": g.get("request_id", ""),
+    }
     if fields is not None:
         body["errors"] = dict(fields)
     return Response(json.dumps(body), status, headers, content_type="application/problem+json")

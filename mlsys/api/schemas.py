@@ -29,7 +29,9 @@ class JobBody(ma.Schema):
     model_name = name(required=True)
     start_date = Day(required=True, metadata=_DAY)
     end_date = Day(required=True, metadata=_DAY)
-    file_path = fields.String(validate=ma.validate.Length(min=1, max=4096), metadata={"description": "Below a data root; takes the place of the model's source."})
+    file_path = fields.String(
+        validate=ma.validate.Length(min=1, max=4096), metadata={"description": "Below a data root; takes the place of the model's source."}
+    )
     time_travel = Flag(metadata={"type": "boolean", "description": "Use only what was known at time_travel_date."})
     time_travel_date = Day(metadata=_DAY | {"description": "Only rows with created_at up to then exist."})
 
@@ -43,7 +45,9 @@ class JobBody(ma.Schema):
 
 class TrainBody(JobBody):
     params = fields.Dict(keys=fields.String(), metadata={"description": "Hyper-parameters of the model, seed among them."})
-    promote = fields.String(validate=ma.validate.OneOf(["auto", "never"]), metadata={"description": "Default auto; with time_travel never."})
+    promote = fields.String(
+        validate=ma.validate.OneOf(["auto", "never"]), metadata={"description": "Default auto; with time_travel never."}
+    )
 
 
 class PredictBody(JobBody):

@@ -1,6 +1,5 @@
 """The WSGI server (waitress: one process, slow clients buffered, answers in one segment), and how it treats bodies that are too large."""
 
-
 from flask import Flask
 from waitress.buffers import OverflowableBuffer
 from waitress.channel import HTTPChannel
@@ -60,8 +59,8 @@ def bind(app: Flask, *, host: str, port: int, threads: int, max_body_bytes: int)
             expose_tracebacks=False,
         )
     except OSError as error:
-        raise errors.Conflict(f"Cannot listen on {host}:{port} ({error.strerror}). Stop what listens there, or choose another with --port.") from None
+        raise errors.Conflict(
+            f"Cannot listen on {host}:{port} ({error.strerror}). Stop what listens there, or choose another with --port."
+        ) from None
     server.channel_class = channel
     return server
-
-

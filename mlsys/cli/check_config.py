@@ -30,5 +30,3 @@ def check_config(config_file: Path | None, home: Path | None, json_: bool) -> No
 
 def _in_force(config: Config) -> dict[str, Any]:
     return {name: str(getattr(config, name)) for name in (f.name for f in fields(config)) if name not in ("models", "file")}
-
-

@@ -27,7 +27,9 @@ def models(config_file: Path | None, home: Path | None, json_: bool, model_name:
         click.echo(json.dumps(found, indent=2))
     elif model_name is None:
         rows = [(model["name"], model["versions"], model["production"], model["updated_at"]) for model in found["items"]]
-        tables.show_table("Models", ("name", "versions", "production", "defined"), rows, empty="No models. Declare one under models: in config.yaml.")
+        tables.show_table(
+            "Models", ("name", "versions", "production", "defined"), rows, empty="No models. Declare one under models: in config.yaml."
+        )
     else:
         _show(found)
 
@@ -42,8 +44,12 @@ def _show(found: Mapping[str, Any]) -> None:
         (v["version"], v["model_version_id"], v["status"], v["validation"]["decision"], v["metrics"].get("mae"), v["created_at"])
         for v in found["model_versions"]
     ]
-    tables.show_table(found["name"], ("version", "id", "status", "gate", "mae", "created"), versions, empty="No versions yet. Train one: mlsys train")
-    promotions = [(p["sequence"], p["action"], p["model_version_id"], p["actor"], p["reason"], p["created_at"]) for p in found["promotions"]]
+    tables.show_table(
+        found["name"], ("version", "id", "status", "gate", "mae", "created"), versions, empty="No versions yet. Train one: mlsys train"
+    )
+    promotions = [
+        (p["sequence"], p["action"], p["model_version_id"], p["actor"], p["reason"], p["created_at"]) for p in found["promotions"]
+    ]
     tables.show_table("Promotions", ("#", "action", "version", "by", "reason", "at"), promotions, empty="Nothing was in production yet.")
 
 
@@ -77,4 +83,6 @@ def _decide(path: str, asked: Mapping[str, str | None], config_file: Path | None
         click.echo(json.dumps(promotion, indent=2))
     else:
         before = promotion["previous_model_version_id"] or "nothing"
-        tables.say(f"{promotion['model_name']}: {promotion['model_version_id']} is in production (before: {before}), entry {promotion['sequence']}")
+        tables.say(
+            f"{promotion['model_name']}: {promotion['model_version_id']} is in production (before: {before}), entry {promotion['sequence']}"
+        )

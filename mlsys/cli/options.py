@@ -14,7 +14,9 @@ Command = Callable[..., Any]
 
 def configured(command: Command) -> Command:
     """--config and --home."""
-    command = click.option("--home", type=click.Path(path_type=Path), help="Folder of mlsys' own state (default .mlsys, or MLSYS_HOME).")(command)
+    command = click.option("--home", type=click.Path(path_type=Path), help="Folder of mlsys' own state (default .mlsys, or MLSYS_HOME).")(
+        command
+    )
     return click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration (default ./config.yaml).")(command)
 
 

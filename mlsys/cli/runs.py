@@ -40,9 +40,20 @@ def runs(
     if json_:
         click.echo(json.dumps(found, indent=2))
     elif run_id is None:
-        rows = [(run["id"], run["kind"], run["model_name"], run["status"], run["trigger"]["type"], run["created_at"]) for run in found["items"]]
-        tables.show_table("Runs", ("id", "kind", "model", "status", "trigger", "created"), rows, empty="No runs yet. Start one: mlsys train MODEL --start .. --end ..")
+        rows = [
+            (run["id"], run["kind"], run["model_name"], run["status"], run["trigger"]["type"], run["created_at"]) for run in found["items"]
+        ]
+        tables.show_table(
+            "Runs",
+            ("id", "kind", "model", "status", "trigger", "created"),
+            rows,
+            empty="No runs yet. Start one: mlsys train MODEL --start .. --end ..",
+        )
     else:
         tables.show_run(found)
-        tables.show_table("History", ("at", "attempt", "status"), [(c["at"], c["attempt"], c["status"]) for c in found["history"]], empty="")
-        tables.show_table("Log", ("at", "level", "message"), [(c["at"], c["level"], c["message"]) for c in found["logs"]], empty="No log lines.")
+        tables.show_table(
+            "History", ("at", "attempt", "status"), [(c["at"], c["attempt"], c["status"]) for c in found["history"]], empty=""
+        )
+        tables.show_table(
+            "Log", ("at", "level", "message"), [(c["at"], c["level"], c["message"]) for c in found["logs"]], empty="No log lines."
+        )

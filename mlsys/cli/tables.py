@@ -52,7 +52,9 @@ def progress(run: Mapping[str, Any], *, quiet: bool) -> Iterator[Callable[[Mappi
         def show(now: Mapping[str, Any]) -> None:
             step = now["progress"] or {}
             said = step.get("step", now["status"])
-            bar.update(task, description=f"{run['kind']} {run['model_name']}: {said}", completed=step.get("done", 0), total=step.get("total"))
+            bar.update(
+                task, description=f"{run['kind']} {run['model_name']}: {said}", completed=step.get("done", 0), total=step.get("total")
+            )
 
         yield show
 

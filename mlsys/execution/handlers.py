@@ -56,7 +56,11 @@ class TrainHandler:
         )
         spec = {name: run.spec[name] for name in ("start_date", "end_date", "known_at", "params", "definition")}
         version = unit.versions.add(
-            model_name=run.model_name, run_id=run.id, spec=spec | {"environment": outcome.environment}, outcome=outcome, validation=validated
+            model_name=run.model_name,
+            run_id=run.id,
+            spec=spec | {"environment": outcome.environment},
+            outcome=outcome,
+            validation=validated,
         )
         promoted = validated.decision == "accepted" and run.spec["promote"] == "auto"
         self._tell(unit, version, validated)
@@ -73,7 +77,12 @@ class TrainHandler:
         }
 
     def _tell(self, unit: UnitOfWork, version: ModelVersion, validated: Validation) -> None:
-        about = {"model_name": version.model_name, "model_version_id": version.model_version_id, "version": version.version, "run_id": version.run_id}
+        about = {
+            "model_name": version.model_name,
+            "model_version_id": version.model_version_id,
+            "version": version.version,
+            "run_id": version.run_id,
+        }
         unit.events.append(types.MODEL_CREATED, about | {"metrics": dict(version.metrics)})
         unit.events.append(_JUDGED[validated.decision], about | {"validation": asdict(validated)})
 

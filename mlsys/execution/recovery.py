@@ -46,7 +46,10 @@ class Recovery:
         self._presence.assert_held()
         with self._units() as unit:
             for run_id, attempt in unit.runs.orphans(lock_class=LOCK_CLASS):
-                if unit.runs.crash(run_id, attempt=attempt, reason="The process that worked on this run died.") and attempt < self._max_attempts:
+                if (
+                    unit.runs.crash(run_id, attempt=attempt, reason="The process that worked on this run died.")
+                    and attempt < self._max_attempts
+                ):
                     unit.runs.requeue(run_id, expected="crashed")
                     patience = timedelta(0)
             unit.commit()

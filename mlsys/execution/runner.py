@@ -50,7 +50,12 @@ class Runner:
 
     def health(self) -> dict[str, Any]:
         pending = len(self.pending)
-        return {"status": "down" if self._stopping.is_set() else "ok", "workers": self._workers, "running": min(pending, self._workers), "pending": pending}
+        return {
+            "status": "down" if self._stopping.is_set() else "ok",
+            "workers": self._workers,
+            "running": min(pending, self._workers),
+            "pending": pending,
+        }
 
     def launch(self, run_id: str) -> None:
         """Takes a queued run into the pool; a run that is there already, or a pool that is closing, changes nothing: the queue keeps it."""
@@ -104,7 +109,11 @@ class Runner:
         except Exception as error:
             _log.exception("run %s failed unexpectedly", run.id)
             reporter.log(f"Unexpected {type(error).__name__}; the server's log has the details.", level="error")
-            self._fail(run, "internal", f"An unexpected {type(error).__name__} stopped the run. It is a fault of mlsys or of a component; see the server's log.")
+            self._fail(
+                run,
+                "internal",
+                f"An unexpected {type(error).__name__} stopped the run. It is a fault of mlsys or of a component; see the server's log.",
+            )
         _log.info("run %s (%s %s) ended after %.1f s", run.id, run.kind, run.model_name, time.monotonic() - started)
 
     @_patient

@@ -61,7 +61,9 @@ class JobService:
         current = unit.promotions.production(request.model_name, at=at)
         if current is None:
             when = f" at {rfc3339(at)}" if at else ""
-            raise errors.Conflict(f"No version of {request.model_name!r} is in production{when}. Train one, promote one, or name a model_version_id.")
+            raise errors.Conflict(
+                f"No version of {request.model_name!r} is in production{when}. Train one, promote one, or name a model_version_id."
+            )
         return unit.versions.get(current.model_version_id)
 
     def _queue(self, unit: UnitOfWork, kind: str, spec: Json, trigger: Json) -> Run:
@@ -77,5 +79,9 @@ def _known_at(request: TrainRequest | PredictRequest, definition: Json) -> str |
         return None
     if definition["created_at"] is None:
         remedy = f"Name the column that says when a row became known: models.{request.model_name}.created_at in config.yaml."
-        raise errors.Invalid({"time_travel_date": f"The data source of {request.model_name!r} has no created_at, so it cannot tell what was known then. {remedy}"})
+        raise errors.Invalid(
+            {
+                "time_travel_date": f"The data source of {request.model_name!r} has no created_at, so it cannot tell what was known then. {remedy}"
+            }
+        )
     return rfc3339(requests.cut(request.known_at, "time_travel_date", timezone=definition["timezone"]))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
 from importlib import metadata
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from mlsys import errors
 from mlsys.pipelines import options
@@ -22,7 +22,8 @@ C = TypeVar("C", bound=Component)
 def build(kind: type[C], spec: Mapping[str, Any], *, ports: Ports, field: str) -> C:
     """The component that ``spec`` describes; ``field`` is the spec's own dotted name, for messages.
 
-    Raises Invalid naming ``field.option`` for an unknown type, an unknown, missing or wrongly typed option; ConfigError for a broken plugin.
+    Raises Invalid naming ``field.option`` for an unknown type and for an unknown, missing or wrongly typed option;
+    ConfigError for a plugin that cannot be imported.
     """
     if not isinstance(spec, Mapping) or not isinstance(spec.get("type"), str):
         raise errors.Invalid({f"{field}.type": f"Say which {kind.kind} to use: {{type: NAME}}, one of {options.listing(available(kind))}."})
@@ -50,7 +51,7 @@ def component_class(kind: type[C], type_name: str, *, field: str) -> type[C]:
     if inspect.isabstract(found):
         missing = ", ".join(sorted(found.__abstractmethods__))
         raise errors.ConfigError(f"The {kind.kind} '{type_name}' cannot be built: it does not define {missing}.")
-    return cast("type[C]", found)
+    return found
 
 
 def available(kind: type[Component]) -> list[str]:
@@ -78,7 +79,8 @@ def _entries() -> dict[str, metadata.EntryPoint]:
     for entry in metadata.entry_points(group=GROUP):
         other = found.setdefault(entry.name, entry)
         if other.value != entry.value:
-            raise errors.ConfigError(f"{_origin(other)} and {_origin(entry)} both declare the component '{entry.name}'; uninstall one of them.")
+            both = f"{_origin(other)} and {_origin(entry).lower()}"
+            raise errors.ConfigError(f"{both} both declare the component '{entry.name}'; uninstall one of them.")
     return found
 
 

@@ -3,7 +3,7 @@
 All instants are UTC DatetimeIndexes in microseconds. A day is a local calendar day, so it has 23 or 25 hours where the clocks change.
 """
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import pandas as pd
 from mlsys.records import Layout, Window
 
 Ints = npt.NDArray[np.int64]
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY_US = 86_400_000_000
 MONDAY_US = 4 * DAY_US  # 1970-01-05: steps of several days are counted from a Monday, so that P7D is a calendar week
 
@@ -28,6 +29,11 @@ def utc(instants: Ints) -> pd.DatetimeIndex:
 def instants(rows: pd.DatetimeIndex) -> Ints:
     """Microseconds since the epoch of each row."""
     return np.asarray(rows.as_unit("us").asi8, dtype=np.int64)
+
+
+def instant(when: datetime) -> int:
+    """Microseconds since the epoch of one aware instant."""
+    return (when - EPOCH) // timedelta(microseconds=1)
 
 
 def wall(rows: pd.DatetimeIndex, timezone: str) -> Ints:
@@ -88,7 +94,7 @@ def phase(rows: pd.DatetimeIndex, layout: Layout) -> int:
 def grid(window: Window, layout: Layout, offset: int = 0) -> pd.DatetimeIndex:
     """Every timestamp that ``window`` should hold at the layout's frequency; ``offset`` as told by phase()."""
     step = microseconds(layout.frequency)
-    start, end = pd.Timestamp(window.start).as_unit("us").value, pd.Timestamp(window.end).as_unit("us").value
+    start, end = instant(window.start), instant(window.end)
     if step < DAY_US:
         return utc(np.arange(start + (offset - start) % step, end, step, dtype=np.int64))
     low, high = (start - MONDAY_US) // step - 1, (end - MONDAY_US) // step + 2

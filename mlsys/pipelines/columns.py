@@ -1,4 +1,4 @@
-"""One column at a time: to numbers, to keys, and the wording of what is wrong with a value or a missing column. Time is in timestamps.py."""
+"""One column at a time: to numbers, to keys, and the wording of what is wrong with one. Time is in timestamps.py."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -44,7 +44,8 @@ def key(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     """``string`` or ``int64`` without gaps; raises WrongType."""
     column = plain(column)
     if column.null_count:
-        raise errors.WrongType(f"The series key '{name}' holds no value in {column.null_count} rows; give every row the name of its series.")
+        text = f"The series key '{name}' holds no value in {column.null_count} rows"
+        raise errors.WrongType(f"{text}; give every row the name of its series.")
     if pa.types.is_string(column.type):
         return column
     if pa.types.is_integer(column.type) and column.type != pa.uint64():
@@ -73,7 +74,7 @@ def refuse_unless(good: pa.ChunkedArray, column: pa.ChunkedArray, name: str, exp
 def convert(
     column: pa.ChunkedArray, to: pa.DataType, shown: pa.ChunkedArray, name: str, expected: str, first_row: int | None
 ) -> pa.ChunkedArray:
-    """Text to ``to``, null where ``shown`` is; the first value that cannot be is found by halving, and raised as WrongType showing ``shown``."""
+    """Text to ``to``, null where ``shown`` is. Raises WrongType showing the first value of ``shown`` that cannot be, found by halving."""
     column = pc.if_else(pc.is_valid(shown), column, pa.scalar(None, column.type))
     try:
         return column.cast(to)

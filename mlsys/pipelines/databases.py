@@ -50,7 +50,8 @@ def _engine(target: sa.URL, name: str) -> Iterator[sa.Engine]:
     try:
         engine = sa.create_engine(target, poolclass=sa.NullPool, hide_parameters=True)
     except (sa.exc.SQLAlchemyError, ImportError):
-        raise errors.Invalid({"connection": f"No driver is installed for the connection '{name}'; install the one its URL names."}) from None
+        text = f"No driver is installed for the connection '{name}'; install the one its URL names."
+        raise errors.Invalid({"connection": text}) from None
     if engine.dialect.name == "sqlite":
         _transactional(engine)
     try:
@@ -58,7 +59,8 @@ def _engine(target: sa.URL, name: str) -> Iterator[sa.Engine]:
     except sa.exc.OperationalError as error:
         raise _unavailable(error, name) from None
     except sa.exc.SQLAlchemyError as error:
-        raise errors.BadData(f"The database '{name}' refuses the statement ({_kind(error)}); check table, query, columns and rights.") from None
+        text = f"The database '{name}' refuses the statement ({_kind(error)}); check table, query, columns and rights."
+        raise errors.BadData(text) from None
     finally:
         engine.dispose()
 

@@ -81,6 +81,17 @@ def with_request(definition: Mapping[str, Any], *, file_path: str | None = None,
     return merged
 
 
+def check_components(definition: Mapping[str, Any]) -> None:
+    """Hold the options of a normalised definition's source and destination against their classes; raises Invalid.
+
+    Apart from normalise() because it imports those classes, and with them pandas and Arrow: for ``check-config`` and the like.
+    """
+    for field, kind in (("source", base.DataSource), ("destination", base.Destination)):
+        chosen = build.component_class(kind, definition[field]["type"], field=field)  # type: ignore[type-abstract]
+        given = {name: option for name, option in definition[field].items() if name != "type"}
+        options.check(given, build.option_parameters(chosen), hints={}, field=field)
+
+
 def features(definition: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The features that are switched on, each with its options."""
     return {name: {} if chosen is True else dict(chosen) for name, chosen in definition["features"].items() if chosen is not False}
@@ -106,9 +117,8 @@ def _component(kind: type[base.Component]) -> Callable[[Any, str], dict[str, Any
         if not isinstance(spec.get("type"), str):
             known = options.listing(build.available(kind))
             raise errors.Invalid({f"{field}.type": f"Say which {kind.kind} to use, one of {known}."})
-        chosen = build.component_class(kind, spec["type"], field=field)
-        given = {name: option for name, option in spec.items() if name != "type"}
-        options.check(given, build.option_parameters(chosen), hints={}, field=field)
+        if spec["type"] not in build.available(kind):
+            raise errors.Invalid({f"{field}.type": f"There is no {kind.kind} '{spec['type']}'; {options.nearest(spec['type'], build.available(kind))}."})
         return spec
 
     return read

@@ -80,7 +80,7 @@ def components(features: Mapping[str, Mapping[str, Any]], ports: base.Ports) -> 
 def learn(series: Mapping[Key, pd.DataFrame], layout: Layout, features: Mapping[str, Mapping[str, Any]], ports: base.Ports) -> Setup:
     """Settle on the training data what a forecast must not decide anew."""
     names = list(layout.exogenous or ())
-    rows = pd.DatetimeIndex(np.concatenate([frame.index.to_numpy() for frame in series.values()])).tz_localize("UTC")
+    rows = calendar.utc(np.concatenate([calendar.instants(pd.DatetimeIndex(frame.index)) for frame in series.values()]))
     categories = {name: sorted({str(key[i]) for key in series}) for i, name in enumerate(layout.series_key)}
     setup = Setup(
         layout=layout,

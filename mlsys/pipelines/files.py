@@ -25,8 +25,8 @@ class DataRoots:
     def resolve(self, path: str) -> list[Path]:
         """The real path of the regular file, or of the data files of the folder (sorted, sub-folders included), that ``path`` names.
 
-        In a folder, files that are not parquet or CSV and names beginning with ``.`` or ``_`` are passed over; parquet beside CSV is refused.
-        Raises Invalid({"file_path": ...}). Nothing is opened.
+        In a folder, names beginning with ``.`` or ``_`` and files that are neither parquet nor CSV are passed over; both kinds side by side
+        are refused. Raises Invalid({"file_path": ...}). Nothing is opened.
         """
         try:
             found = self._find(_spelling(path))

@@ -1,7 +1,7 @@
-"""The sha256 of a table's rows: equal for equal rows, whatever their chunks, file layout, compression, column metadata or the machine.
+"""The sha256 of a table's rows: equal for equal rows, whatever their chunks, the file's layout, compression or metadata.
 
-What is hashed: the text ``mlsys-rows-1`` and the JSON list of (column name, canonical type) and the row count; then for each column, in the table's
-order, one byte per row (1 present, 0 missing), followed by the values as little-endian bytes, missing ones as zero. Canonical types:
+Hashed are: the text ``mlsys-rows-1``; the JSON list of [[column name, canonical type] ..] and the row count; then for each column, in the
+table's order, one byte per row (1 present, 0 missing) and the values as little-endian bytes, missing ones as zero. Canonical types:
 ``instant`` int64 microseconds since 1970 UTC; ``number`` float64 (NaN is missing); ``integer`` int64; ``boolean`` one byte;
 ``text`` int64 byte lengths and then the UTF-8 bytes. Any other type is hashed as its text. The caller sorts the rows.
 """

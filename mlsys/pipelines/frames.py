@@ -34,8 +34,9 @@ def schema(df: pd.DataFrame) -> pa.Schema:
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:
-    """A frame with typed columns: text as ``str``, instants as ``datetime64[us, UTC]``, numbers as they are; metadata of a file is not heeded."""
-    return table.to_pandas(ignore_metadata=True)
+    """Typed columns: text ``str``, instants ``datetime64[us, UTC]``, numbers as they are. A file's pandas metadata is not heeded."""
+    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
+    return frame
 
 
 def _array(df: pd.DataFrame, name: str) -> pa.Array:

@@ -1,6 +1,6 @@
 """How every job reads: columns and window, one set of types, the known_at cut, one order, and the sha256 of what was read.
 
-Must not hold: anything about one kind of source, any judgement of the data (that is for checks: duplicated timestamps, gaps, an empty window).
+Must not hold: anything about one kind of source; any judgement of the data (duplicates, gaps, an empty window: that is for checks).
 """
 
 from collections.abc import Iterable
@@ -62,12 +62,16 @@ def cut(table: pa.Table, query: Query, *, first_row: int | None = None) -> pa.Ta
 
 
 def normalise(table: pa.Table, layout: Layout) -> pa.Table:
-    """One set of types: instants timestamp[us, UTC], keys string or int64, target and exogenous float64. Raises MissingColumn or WrongType."""
+    """One set of types: instants timestamp[us, UTC], keys string or int64, target and exogenous float64.
+
+    Raises MissingColumn where timestamp, key or created_at is not there, WrongType where a value cannot be what it must.
+    """
     needed = [layout.timestamp, *layout.series_key, *([layout.created_at] if layout.created_at else [])]
     columns.require(table.column_names, dict.fromkeys(needed))
     empty = table[layout.timestamp].null_count
     if empty:
-        raise errors.WrongType(f"The column '{layout.timestamp}' holds no timestamp in {empty} rows; remove those rows or ask for a window.")
+        text = f"The column '{layout.timestamp}' holds no timestamp in {empty} rows"
+        raise errors.WrongType(f"{text}; remove those rows or ask for a window.")
     return typed(table, layout)
 
 
@@ -88,7 +92,8 @@ def together(pieces: Iterable[pa.Table]) -> pa.Table:
     try:
         return pa.concat_tables(list(pieces), promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise errors.WrongType("A column has different types in different parts of the data; store it as one type in all of them.") from error
+        text = "A column has different types in different parts of the data; store it as one type in all of them."
+        raise errors.WrongType(text) from error
 
 
 def known(table: pa.Table, layout: Layout, known_at: datetime | None) -> pa.Table:

@@ -1,4 +1,4 @@
-"""Columns of time to UTC instants (``timestamp[us, UTC]``), exactly or not at all: nothing is guessed, rounded or passed over in silence."""
+"""Columns of time to UTC instants (``timestamp[us, UTC]``), exactly or not at all: nothing is guessed, rounded or passed over."""
 
 import zoneinfo
 from datetime import timedelta
@@ -32,13 +32,13 @@ def in_utc(table: pa.Table, name: str, *, timezone: str, window: Window | None =
     unclear = pc.index(pc.not_equal(early, late), True).as_py()
     if unclear >= 0:
         at = early[unclear].as_py().astimezone(zoneinfo.ZoneInfo(timezone))
-        text = f"The column '{name}' holds a local time near {at:%Y-%m-%d %H:%M} that the clock change in {timezone} makes ambiguous or skips"
-        raise errors.WrongType(f"{text}; store UTC, or local times with their offset.")
+        text = f"The column '{name}' holds a local time near {at:%Y-%m-%d %H:%M} that the clock change in {timezone}"
+        raise errors.WrongType(f"{text} makes ambiguous or skips; store UTC, or local times with their offset.")
     return table
 
 
 def iso(column: pa.ChunkedArray, name: str, first_row: int | None = None) -> pa.ChunkedArray:
-    """Text in ISO 8601 as instants if every value has an offset, as naive local times if none has; raises WrongType for the first other value."""
+    """Text in ISO 8601: instants if every value has an offset, naive local times if none has; WrongType for the first other value."""
     expected = "an ISO 8601 timestamp such as 2017-01-01T00:15:00Z"
     columns.refuse_unless(pc.match_substring_regex(column, ISO), column, name, expected, first_row)
     parts = pc.extract_regex(column, ISO)

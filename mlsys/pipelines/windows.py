@@ -41,7 +41,7 @@ def read(
     if absent:
         whole[layout.target] = np.nan
     times = calendar.instants(pd.DatetimeIndex(whole[layout.timestamp]))
-    mask = (times >= pd.Timestamp(window.start).as_unit("us").value) & (times < pd.Timestamp(window.end).as_unit("us").value)
+    mask = (times >= calendar.instant(window.start)) & (times < calendar.instant(window.end))
     return Rows(layout=layout, whole=whole, inside=whole if mask.all() else whole[mask], used=reading.used(inside, layout))
 
 

@@ -12,12 +12,28 @@ from mlsys.registry.pages import Page, page
 from mlsys.storage import tables
 
 _m, _v, _p = tables.models.c, tables.model_versions.c, tables.promotions.c
-_first = sa.select(sa.func.min(_m.created_at).label("created_at"), sa.func.min(_m.seq).label("first_seq"), _m.name).group_by(_m.name).subquery("first")
-_latest = sa.select(_m.name, _m.definition, _m.created_at.label("updated_at")).distinct(_m.name).order_by(_m.name, _m.seq.desc()).subquery("latest")
-_production = (
-    sa.select(_p.model_version_id).where(_p.model_name == _latest.c.name).order_by(_p.sequence.desc()).limit(1).scalar_subquery().label("production")
+_first = (
+    sa.select(sa.func.min(_m.created_at).label("created_at"), sa.func.min(_m.seq).label("first_seq"), _m.name)
+    .group_by(_m.name)
+    .subquery("first")
 )
-_versions = sa.func.coalesce(sa.select(sa.func.max(_v.version)).where(_v.model_name == _latest.c.name).scalar_subquery(), 0).label("versions")
+_latest = (
+    sa.select(_m.name, _m.definition, _m.created_at.label("updated_at"))
+    .distinct(_m.name)
+    .order_by(_m.name, _m.seq.desc())
+    .subquery("latest")
+)
+_production = (
+    sa.select(_p.model_version_id)
+    .where(_p.model_name == _latest.c.name)
+    .order_by(_p.sequence.desc())
+    .limit(1)
+    .scalar_subquery()
+    .label("production")
+)
+_versions = sa.func.coalesce(sa.select(sa.func.max(_v.version)).where(_v.model_name == _latest.c.name).scalar_subquery(), 0).label(
+    "versions"
+)
 _MODEL = sa.select(_latest, _first.c.created_at, _first.c.first_seq, _production, _versions).join(_first, _first.c.name == _latest.c.name)
 
 
@@ -51,7 +67,9 @@ class ModelRepository:
 
 
 def unknown(name: str) -> errors.NotFound:
-    return errors.NotFound(f"There is no model {name!r}. GET /models lists those there are; new ones are declared under models: in config.yaml.")
+    return errors.NotFound(
+        f"There is no model {name!r}. GET /models lists those there are; new ones are declared under models: in config.yaml."
+    )
 
 
 def _model(row: sa.RowMapping) -> Model:

@@ -70,7 +70,9 @@ def _expect(unit: UnitOfWork, model_name: str, expected: str | None) -> Promotio
     current = unit.promotions.production(model_name)
     actual = current.model_version_id if current else None
     if expected is not None and expected != actual:
-        raise errors.StalePrecondition(f"In production is {actual or 'no version'}, not {expected}. Look again, then repeat with the present one.")
+        raise errors.StalePrecondition(
+            f"In production is {actual or 'no version'}, not {expected}. Look again, then repeat with the present one."
+        )
     return current
 
 

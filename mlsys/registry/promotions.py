@@ -32,17 +32,23 @@ class PromotionRepository:
     def promote(self, model_name: str, version_id: str, *, action: PromotionAction, actor: str, reason: str | None) -> Promotion:
         """Puts a version into production, above the present one."""
         head = self._head(model_name)
-        return self._append(model_name, version_id, head, below=head["sequence"] if head else None, action=action, actor=actor, reason=reason)
+        return self._append(
+            model_name, version_id, head, below=head["sequence"] if head else None, action=action, actor=actor, reason=reason
+        )
 
     def demote(self, model_name: str, *, actor: str, reason: str | None) -> Promotion:
         """Goes back to the version that was in production before the present one, further back each time. Raises Conflict when there is none."""
         head = self._head(model_name)
         if head is None or head["below"] is None:
             raise errors.Conflict(f"No version of {model_name!r} was in production before the present one; promote one by its id instead.")
-        earlier = self._connection.execute(
-            sa.select(tables.promotions).where(_p.model_name == model_name, _p.sequence == head["below"])
-        ).mappings().one()
-        return self._append(model_name, earlier["model_version_id"], head, below=earlier["below"], action="demote", actor=actor, reason=reason)
+        earlier = (
+            self._connection.execute(sa.select(tables.promotions).where(_p.model_name == model_name, _p.sequence == head["below"]))
+            .mappings()
+            .one()
+        )
+        return self._append(
+            model_name, earlier["model_version_id"], head, below=earlier["below"], action="demote", actor=actor, reason=reason
+        )
 
     def list(self, model_name: str, *, limit: int, cursor: str | None) -> Page[Promotion]:
         query = sa.select(tables.promotions).where(_p.model_name == model_name)
@@ -56,7 +62,15 @@ class PromotionRepository:
         return self._connection.execute(query.order_by(_p.sequence.desc()).limit(1)).mappings().one_or_none()
 
     def _append(
-        self, model_name: str, version_id: str, head: sa.RowMapping | None, *, below: int | None, action: str, actor: str, reason: str | None
+        self,
+        model_name: str,
+        version_id: str,
+        head: sa.RowMapping | None,
+        *,
+        below: int | None,
+        action: str,
+        actor: str,
+        reason: str | None,
     ) -> Promotion:
         entry: dict[str, Any] = {
             "model_name": model_name,
@@ -78,7 +92,17 @@ class PromotionRepository:
 
 def digest(entry: Any) -> str:
     """sha256 (hex) over the canonical JSON of an entry, its predecessor's hash included."""
-    names = ("model_name", "sequence", "model_version_id", "previous_model_version_id", "below", "action", "actor", "reason", "previous_hash")
+    names = (
+        "model_name",
+        "sequence",
+        "model_version_id",
+        "previous_model_version_id",
+        "below",
+        "action",
+        "actor",
+        "reason",
+        "previous_hash",
+    )
     content = {name: entry[name] for name in names} | {"created_at": entry["created_at"].isoformat(timespec="microseconds")}
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

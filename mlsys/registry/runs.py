@@ -179,7 +179,11 @@ class RunRepository:
 
     def queued(self, *, before: datetime) -> Sequence[str]:
         """Runs that have waited in the queue since before an instant, oldest first."""
-        last = sa.select(sa.func.max(tables.run_history.c.at)).where(tables.run_history.c.run_id == tables.run_state.c.run_id).scalar_subquery()
+        last = (
+            sa.select(sa.func.max(tables.run_history.c.at))
+            .where(tables.run_history.c.run_id == tables.run_state.c.run_id)
+            .scalar_subquery()
+        )
         query = sa.select(tables.run_state.c.run_id).where(tables.run_state.c.status == "queued", last <= before)
         return list(self._connection.scalars(query.order_by(tables.run_state.c.run_seq).limit(1000)))
 

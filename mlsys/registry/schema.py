@@ -15,7 +15,9 @@ class Schema:
         self._on_head = on_head
         self.at_head = False
 
-    def move(self, direction: Literal["up", "down"] = "up", version: str | None = None, *, force: bool = False) -> tuple[str | None, str | None]:
+    def move(
+        self, direction: Literal["up", "down"] = "up", version: str | None = None, *, force: bool = False
+    ) -> tuple[str | None, str | None]:
         """Returns the revisions (from, to). Raises Invalid for an unknown one, Conflict when rows would be lost without ``force``."""
         if direction == "down":
             if version is None:

@@ -70,7 +70,9 @@ class Migrator:
         tables = [table for name in undone for table in self._script.get_revision(name).module.LOSES]
         full = [table for table in tables if connection.scalar(sa.text(f"SELECT EXISTS (SELECT FROM {table})"))]
         if full:
-            raise errors.Conflict(f"Going down would lose the rows of: {', '.join(full)}. Take a backup, then repeat with force to lose them.")
+            raise errors.Conflict(
+                f"Going down would lose the rows of: {', '.join(full)}. Take a backup, then repeat with force to lose them."
+            )
 
     def _run(self, connection: sa.Connection, move: object, target: str) -> None:
         self._config.attributes["connection"] = connection
@@ -84,5 +86,7 @@ class Migrator:
     def _current(self, connection: sa.Connection) -> str | None:
         found = MigrationContext.configure(connection, opts={"version_table": "mlsys_revision"}).get_current_revision()
         if found is not None and found not in self.revisions:
-            raise errors.Conflict(f"The database stands at revision {found}, which this mlsys does not know: a newer one made it. Install that one.")
+            raise errors.Conflict(
+                f"The database stands at revision {found}, which this mlsys does not know: a newer one made it. Install that one."
+            )
         return found

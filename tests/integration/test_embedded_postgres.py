@@ -166,7 +166,7 @@ def test_short_socket_folder__of_somebody_else_is_refused(tmp_path: Path) -> Non
         sockets.unlink()
 
 
-def test_kill__takes_the_server_down_and_loses_nothing(tmp_path: Path, program: Callable[..., Program]) -> None:
+def test_kill__takes_the_server_down(tmp_path: Path, program: Callable[..., Program]) -> None:
     killed = program(tmp_path, PGPORT="1", PGDATA="/nowhere", LC_ALL="xx_XX")
     pid = killed.answer()["pid"]
     killed.ask("add")
@@ -174,7 +174,7 @@ def test_kill__takes_the_server_down_and_loses_nothing(tmp_path: Path, program: 
     wait_for(lambda: not running(pid), 5)
 
 
-def test_kill__can_be_followed_by_a_restart_at_once(tmp_path: Path, program: Callable[..., Program]) -> None:
+def test_kill__loses_nothing_on_a_restart_at_once(tmp_path: Path, program: Callable[..., Program]) -> None:
     for rows in (1, 2, 3):
         killed = program(tmp_path)
         state = killed.answer()

@@ -1,8 +1,9 @@
-"""Source ``{type: csv, path: ...}``: a CSV file in UTF-8 with a header row, or a folder of them, below a data root. Typed, never silently changed.
+"""Source ``{type: csv, path: ...}``: a CSV file in UTF-8 with a header row, or a folder of them. Typed, never silently changed.
 
-Missing is the empty value and those listed in ``nulls``, nothing else. Key columns are text, target and exogenous columns numbers, timestamps
-ISO 8601 or ``timestamp_format``; a value that does not parse is an error that names column, row (the header is row 1, empty lines are not
-counted) and value. A column without a role is numeric if most of its values are numbers without leading zeros: then all of them must be.
+Missing is the empty value and those listed in ``nulls``, nothing else. Key columns are text, target and exogenous columns numbers,
+timestamps ISO 8601 or ``timestamp_format``; a value that does not parse is an error that names column, row (the header is row 1, empty
+lines are not counted) and value. A column without a role is numeric if most of its values are numbers without leading zeros: then all
+of them must be.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ CODE = r"^[+-]?0\d"
 
 
 class CsvSource(DataSource):
-    """Options: ``delimiter`` (one character), ``decimal`` (``.`` or ``,``), ``timestamp_format`` (strptime codes), ``nulls`` (texts for missing)."""
+    """``delimiter``: one character; ``decimal``: ``.`` or ``,``; ``timestamp_format``: strptime codes; ``nulls``: texts for missing."""
 
     def __init__(
         self,
@@ -36,7 +37,7 @@ class CsvSource(DataSource):
         timestamp_format: str | None = None,
         nulls: Sequence[str] = (),
     ) -> None:
-        if len(delimiter) != 1 or delimiter in "\r\n\"" or not delimiter.isascii():
+        if len(delimiter) != 1 or delimiter in '\r\n"' or not delimiter.isascii():
             raise errors.Invalid({"delimiter": "This must be one ASCII character, such as ',' or ';'."})
         if decimal not in (".", ",") or decimal == delimiter:
             raise errors.Invalid({"decimal": "This must be '.' or ',', and not the delimiter."})
@@ -122,10 +123,15 @@ class CsvSource(DataSource):
 
     def _rows(self, data: bytes, names: list[str], file: str) -> pa.Table:
         ragged: list[pacsv.InvalidRow] = []
+
+        def keep(row: pacsv.InvalidRow) -> str:
+            ragged.append(row)
+            return "skip"
+
         table = pacsv.read_csv(
             pa.BufferReader(data),
             read_options=pacsv.ReadOptions(use_threads=False),
-            parse_options=pacsv.ParseOptions(**self._parse, invalid_row_handler=lambda row: ragged.append(row) or "skip"),
+            parse_options=pacsv.ParseOptions(**self._parse, invalid_row_handler=keep),
             convert_options=pacsv.ConvertOptions(
                 include_columns=names, column_types=dict.fromkeys(names, pa.string()), null_values=self._nulls, strings_can_be_null=True
             ),
@@ -145,7 +151,8 @@ def _refuse_binary(data: bytes, file: str) -> None:
         except UnicodeDecodeError as error:
             at, problem = error.start, "bytes that are not UTF-8"
     if at >= 0:
-        raise errors.BadData(f"'{file}' holds {problem} in line {data.count(b'\n', 0, at) + 1}; save it as CSV in UTF-8.")
+        line = data.count(b"\n", 0, at) + 1
+        raise errors.BadData(f"'{file}' holds {problem} in line {line}; save it as CSV in UTF-8.")
 
 
 def _mostly_numbers(column: pa.ChunkedArray, pattern: str) -> bool:

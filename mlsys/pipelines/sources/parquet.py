@@ -1,7 +1,7 @@
 """Source ``{type: parquet, path: ...}``: a parquet file, or a folder of them, below a data root.
 
-Reads only the columns asked for, and only the row groups whose statistics say that they may hold rows of the window. Which rows of those are
-in the window is decided in reading.cut(), as for every source.
+Reads only the columns asked for, and only the row groups whose statistics say that they may hold rows of the window. Which of those rows
+are in the window is decided in reading.cut(), as for every source.
 """
 
 from collections.abc import Iterator, Mapping
@@ -76,7 +76,7 @@ def _needed(query: Query, present: list[str]) -> list[str]:
 
 
 def _row_filter(schema: pa.Schema, query: Query) -> ds.Expression | None:
-    """A filter a little wider than the window, in the column's own type so that row-group statistics apply; None where there can be none."""
+    """A filter a little wider than the window, in the column's own type so that row-group statistics apply; None where none can be."""
     name = query.layout.timestamp
     if query.window is None or schema.get_field_index(name) < 0:
         return None

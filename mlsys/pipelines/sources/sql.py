@@ -1,9 +1,10 @@
 """Source ``{type: sql, connection: NAME, table: x}`` or ``{.., query: "select .."}``: rows of a table, view or query of a named database.
 
-Columns and window go into the statement; values travel as bound parameters, names quoted. Which rows are exactly in the window is decided in
-reading.cut(), as for every source: the statement asks for a little more, as databases compare local times and text each in their own way.
+Columns and window go into the statement; values travel as bound parameters, names quoted. Which rows exactly are in the window is decided
+in reading.cut(), as for every source: the statement asks for a little more, as databases compare local times and text in their own ways.
 """
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
@@ -25,7 +26,7 @@ MARGIN = timedelta(days=2)
 
 
 class SqlSource(DataSource):
-    """``table`` may be ``schema.table``. Timestamps may be of a date or time type, or text in ISO 8601. A query runs as a sub-query, read only."""
+    """``table`` may be ``schema.table``; ``query`` runs as a sub-query, read only. Timestamps: a date or time type, or text in ISO 8601."""
 
     def __init__(self, *, connection: str, connections: Mapping[str, str], table: str | None = None, query: str | None = None) -> None:
         if (table is None) == (query is None):
@@ -83,7 +84,7 @@ class SqlSource(DataSource):
 
 
 def _inside(connection: sa.Connection, rows: sa.FromClause, name: str, window: Window) -> sa.ColumnElement[bool]:
-    """The window, widened, in the terms of what the database hands out as a timestamp: text is compared by its date, which ISO 8601 puts first."""
+    """The window, widened, as what the database hands out as a timestamp; text is compared by its date, which stands first in it."""
     column = rows.c[name]
     sample = connection.execute(sa.select(column).where(column.is_not(None)).limit(1)).scalar()
     if not isinstance(sample, str | date | None):
@@ -93,10 +94,8 @@ def _inside(connection: sa.Connection, rows: sa.FromClause, name: str, window: W
 
 
 def _bound(end: datetime, margin: timedelta, sample: object) -> sa.BindParameter[Any]:
-    try:
+    with contextlib.suppress(OverflowError):
         end = end + margin
-    except OverflowError:
-        pass
     if isinstance(sample, datetime):
         return sa.literal(end if sample.tzinfo else end.replace(tzinfo=None), sa.DateTime(timezone=sample.tzinfo is not None))
     return sa.literal(end.date(), sa.Date()) if isinstance(sample, date) else sa.literal(end.date().isoformat(), sa.Text())
