@@ -1,7 +1,7 @@
 """What each kind of run does: turn the stored spec into the job body's, run the body, and conclude: here is decided, in one transaction."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
@@ -27,17 +27,16 @@ class TrainHandler:
     def __call__(self, run: Run, reporter: Reporter) -> Conclusion:
         from mlsys.pipelines import training
 
-        champion = self._champion(run)
         spec = TrainSpec(
             run_id=run.id,
             model_name=run.model_name,
             definition=run.spec["definition"],
             window=_window(run),
             known_at=_instant(run.spec["known_at"]),
-            champion=champion,
+            champion=self._champion(run),
         )
         outcome = training.train(spec, self._ports_for(reporter))
-        return lambda unit: self._conclude(unit, run, outcome, champion.model_version_id if champion else None)
+        return lambda unit: self._conclude(unit, run, outcome)
 
     def _champion(self, run: Run) -> Champion | None:
         """The version in production now (for a training in the past: then), whose twin the candidate must match."""
@@ -48,12 +47,12 @@ class TrainHandler:
             version = unit.versions.get(head.model_version_id)
         return Champion(model_version_id=version.model_version_id, twin_sha256=version.twin.sha256, twin_cutoff=version.twin_cutoff)
 
-    def _conclude(self, unit: UnitOfWork, run: Run, outcome: TrainOutcome, champion: str | None) -> dict[str, Any]:
+    def _conclude(self, unit: UnitOfWork, run: Run, outcome: TrainOutcome) -> dict[str, Any]:
         production.lock(unit, run.model_name)
         current = unit.promotions.production(run.model_name, at=_instant(run.spec["known_at"]))
-        validated = validation.judge(
-            outcome, run.spec["definition"]["validation"], champion=champion, champion_now=current.model_version_id if current else None
-        )
+        settings = run.spec["definition"]["validation"]
+        judged = validation.judge(outcome.evaluation, settings, champion_expected=current.model_version_id if current else None)
+        validated = replace(judged, checks=(*outcome.checks, *judged.checks))
         spec = {name: run.spec[name] for name in ("start_date", "end_date", "known_at", "params", "definition")}
         version = unit.versions.add(
             model_name=run.model_name,

@@ -25,7 +25,7 @@ Handler = Callable[[Run, Reporter], Conclusion]
 
 _patient = tenacity.retry(
     retry=tenacity.retry_if_exception_type(errors.DatabaseUnavailable),
-    wait=tenacity.wait_exponential_jitter(initial=0.2, max=5),
+    wait=tenacity.wait_exponential_jitter(multiplier=0.2, max=5),
     stop=tenacity.stop_after_delay(120),
     reraise=True,
 )

@@ -84,7 +84,7 @@ def issue_times(rows: pd.DatetimeIndex, layout: Layout) -> pd.DatetimeIndex:
 
 
 def phase(rows: pd.DatetimeIndex, layout: Layout) -> int:
-    """Where within one step of ``frequency`` most timestamps lie, in microseconds: on UTC time below a day, on local wall time from a day up."""
+    """Where within a step of ``frequency`` most timestamps lie, in microseconds: of UTC below a day, of local wall time from a day up."""
     if not len(rows):
         return 0
     offsets, counts = np.unique(_clock(rows, layout) % microseconds(layout.frequency), return_counts=True)
@@ -99,7 +99,13 @@ def grid(window: Window, layout: Layout, offset: int = 0) -> pd.DatetimeIndex:
         return utc(np.arange(start + (offset - start) % step, end, step, dtype=np.int64))
     low, high = (start - MONDAY_US) // step - 1, (end - MONDAY_US) // step + 2
     found = from_wall(np.arange(low, high, dtype=np.int64) * step + offset + MONDAY_US, layout.timezone)
-    return found[(found >= window.start) & (found < window.end)]
+    return found[inside(found, window)]
+
+
+def inside(rows: pd.DatetimeIndex, window: Window) -> npt.NDArray[np.bool_]:
+    """Which rows lie in the half-open window."""
+    at = instants(rows)
+    return (at >= instant(window.start)) & (at < instant(window.end))
 
 
 def cells(rows: pd.DatetimeIndex, layout: Layout) -> tuple[Ints, Ints]:

@@ -1,4 +1,4 @@
-"""Scores the champion on a candidate's hold-out through its twin: the same recipe, fit only to an older cut, so that neither has seen those days."""
+"""Scores the champion on a candidate's hold-out through its twin: its recipe, fit to an older cut, so that neither has seen those days."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,11 +13,18 @@ from mlsys.records import Champion
 
 
 def compare(
-    champion: Champion, cutoff: datetime, *, raw: Mapping[featurise.Key, pd.DataFrame], holdout: Features, setup: featurise.Setup, ports: base.Ports
+    champion: Champion,
+    cutoff: datetime,
+    *,
+    raw: Mapping[featurise.Key, pd.DataFrame],
+    holdout: Features,
+    setup: featurise.Setup,
+    ports: base.Ports,
 ) -> Rival:
-    """The champion's forecasts of the hold-out's rows, or why there are none. ``raw``: series as read, not cleaned; ``cutoff``: the hold-out's start."""
+    """The champion's forecasts of the hold-out's rows, or why there are none. ``raw``: series not yet cleaned; ``cutoff``: its start."""
     if champion.twin_cutoff > cutoff:
-        note = f"its twin was trained up to {champion.twin_cutoff:%Y-%m-%d}, within the hold-out that begins {cutoff:%Y-%m-%d}; train on a later window"
+        seen = f"its twin was trained up to {champion.twin_cutoff:%Y-%m-%d}"
+        note = f"{seen}, within the hold-out that begins {cutoff:%Y-%m-%d}; train on a later window"
         return Rival(model_version_id=champion.model_version_id, forecast=None, note=note)
     try:
         twin = artifact.from_bytes(ports.blobs.get(champion.twin_sha256), ports=ports)
@@ -29,7 +36,11 @@ def compare(
 
 def _own(theirs: featurise.Setup, raw: Mapping[featurise.Key, pd.DataFrame], holdout: Features, ours: featurise.Setup) -> Features:
     """The champion's own features of the same rows: cleaned as it was trained, with its settled options."""
-    if (theirs.layout.target, theirs.layout.series_key, theirs.layout.timestamp) != (ours.layout.target, ours.layout.series_key, ours.layout.timestamp):
+    if (theirs.layout.target, theirs.layout.series_key, theirs.layout.timestamp) != (
+        ours.layout.target,
+        ours.layout.series_key,
+        ours.layout.timestamp,
+    ):
         raise errors.BadData("it forecasts another target or other series than the candidate")
     missing = sorted(set(theirs.layout.exogenous or ()) - set(ours.layout.exogenous or ()))
     if missing:

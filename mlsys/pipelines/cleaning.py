@@ -23,7 +23,7 @@ Moving = Mapping[str, tuple[float, float]]
 
 
 def learn(series: Sequence[pd.DataFrame], columns: Sequence[str], layout: Layout) -> Moving:
-    """The columns whose standing still means a dead feed, with their lowest and highest value. Each frame: one series by sorted UTC timestamp."""
+    """The columns whose standing still means a dead feed, with lowest and highest value. Each frame: one series by sorted UTC timestamp."""
     weights = np.array([len(frame) for frame in series], dtype=np.float64)
     found = {}
     for name in columns:

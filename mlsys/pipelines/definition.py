@@ -87,7 +87,7 @@ def check_components(definition: Mapping[str, Any]) -> None:
     Apart from normalise() because it imports those classes, and with them pandas and Arrow: for ``check-config`` and the like.
     """
     for field, kind in (("source", base.DataSource), ("destination", base.Destination)):
-        chosen = build.component_class(kind, definition[field]["type"], field=field)  # type: ignore[type-abstract]
+        chosen = build.component_class(kind, definition[field]["type"], field=field)
         given = {name: option for name, option in definition[field].items() if name != "type"}
         options.check(given, build.option_parameters(chosen), hints={}, field=field)
 
@@ -118,7 +118,8 @@ def _component(kind: type[base.Component]) -> Callable[[Any, str], dict[str, Any
             known = options.listing(build.available(kind))
             raise errors.Invalid({f"{field}.type": f"Say which {kind.kind} to use, one of {known}."})
         if spec["type"] not in build.available(kind):
-            raise errors.Invalid({f"{field}.type": f"There is no {kind.kind} '{spec['type']}'; {options.nearest(spec['type'], build.available(kind))}."})
+            known = options.nearest(spec["type"], build.available(kind))
+            raise errors.Invalid({f"{field}.type": f"There is no {kind.kind} '{spec['type']}'; {known}."})
         return spec
 
     return read
@@ -184,14 +185,14 @@ def _horizon(found: Mapping[str, Any], *, given: bool) -> str:
 
 def _contradictions(found: Mapping[str, Any]) -> dict[str, str]:
     columns = layout(found)
-    texts = {}
+    texts: dict[str, str] = {}
     used = [columns.timestamp, columns.target, *columns.series_key, *(columns.exogenous or ())]
-    for name in ("target", "series_key", "exogenous"):
-        mine = [found[name]] if name == "target" else found[name] or []
-        texts |= {name: f"The column '{c}' has two meanings; name it once." for c in mine if used.count(c) > 1}
-    for name in ("timestamp", "series_key"):
-        mine = [found[name]] if name == "timestamp" else found[name]
-        texts |= {name: f"'{c}' is the name of a column that forecasts have; rename the source's." for c in mine if c in RESERVED}
+    for name, mine in (("target", [columns.target]), ("series_key", columns.series_key), ("exogenous", columns.exogenous or ())):
+        if twice := [column for column in mine if used.count(column) > 1]:
+            texts[name] = f"The column '{twice[0]}' has two meanings; name it once."
+    for name, mine in (("timestamp", [columns.timestamp]), ("series_key", columns.series_key)):
+        if taken := [column for column in mine if column in RESERVED]:
+            texts[name] = f"'{taken[0]}' is the name of a column that forecasts have; rename the source's."
     if columns.horizon < columns.frequency or columns.horizon % columns.frequency:
         texts["horizon"] = f"A horizon must be a multiple of the frequency ({found['frequency']})."
     needs = build.component_class(base.Model, found["model"]["type"], field="model").needs

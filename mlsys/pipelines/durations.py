@@ -3,7 +3,9 @@
 import re
 from datetime import timedelta
 
-_ISO = re.compile(r"(?P<sign>-?)P(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)S)?)?")
+_ISO = re.compile(
+    r"(?P<sign>-?)P(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)S)?)?"
+)
 _FREQUENCY = re.compile(r"(?P<count>\d*)\s*(?P<unit>[A-Za-z]+)")
 _UNITS = {
     "s": timedelta(seconds=1), "sec": timedelta(seconds=1), "min": timedelta(minutes=1), "t": timedelta(minutes=1),

@@ -1,4 +1,4 @@
-"""What a result depends on beside code and data: library versions, threads, number type, seeds. Recorded with every run, so that a replay can compare."""
+"""What a result depends on beside code and data: library versions, threads, number type, seeds. Recorded with every run, for replays."""
 
 import platform
 from collections.abc import Mapping

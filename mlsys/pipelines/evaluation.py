@@ -26,7 +26,7 @@ class Rival:
 def evaluate(
     holdout: Features, candidate: Floats, naive: Floats, *, rival: Rival | None, expected: int, start: datetime, end: datetime
 ) -> dict[str, Any]:
-    """Mean absolute errors per local day, of the candidate, seasonal naive and (where comparable) the champion, with how many rows each rests on.
+    """Mean absolute errors per local day, of candidate, seasonal naive and (where comparable) champion, with the rows each day rests on.
 
     ``expected``: rows that the hold-out, [start, end), should hold; ``target_level`` is the mean of |target|.
     """

@@ -65,8 +65,10 @@ class Features:
 def split(frame: pd.DataFrame, layout: Layout) -> dict[Key, pd.DataFrame]:
     """One frame per series, indexed by unique sorted UTC timestamp (the last of duplicates stays)."""
     keys = list(layout.series_key)
-    groups = [((), frame)] if not keys else [(key, group.drop(columns=keys)) for key, group in frame.groupby(keys, sort=True, observed=True)]
-    return {key: _indexed(group, layout) for key, group in groups}
+    if not keys:
+        return {(): _indexed(frame, layout)}
+    groups = frame.groupby(keys, sort=True, observed=True)
+    return {key: _indexed(group.drop(columns=keys), layout) for key, group in groups}
 
 
 def components(features: Mapping[str, Mapping[str, Any]], ports: base.Ports) -> dict[str, base.Feature]:
@@ -141,13 +143,17 @@ def _codes(key: Key, rows: pd.DatetimeIndex, setup: Setup) -> pd.DataFrame:
     for name, value in zip(setup.layout.series_key, key, strict=True):
         known = list(setup.categories[name])
         code = known.index(str(value)) if str(value) in known else -1
-        columns[f"key.{name}"] = pd.Categorical.from_codes(np.full(len(rows), code), categories=known)
+        codes = np.full(len(rows), code, dtype=np.int32)
+        columns[f"key.{name}"] = pd.Categorical.from_codes(codes, categories=pd.Index(known))
     return pd.DataFrame(columns, index=rows)
 
 
 def _active(rows: pd.DatetimeIndex, setup: Setup) -> Mask:
-    opinions = [component.active(rows, setup.layout) for component in setup.components.values()]
-    return np.logical_and.reduce([np.ones(len(rows), dtype=bool), *[o for o in opinions if o is not None]])
+    found = np.ones(len(rows), dtype=bool)
+    for component in setup.components.values():
+        opinion = component.active(rows, setup.layout)
+        found &= True if opinion is None else opinion
+    return found
 
 
 def _blind(series: pd.DataFrame, rows: pd.DatetimeIndex, layout: Layout) -> Mask:

@@ -54,7 +54,7 @@ def _features(series: Mapping[featurise.Key, pd.DataFrame], setup: featurise.Set
         if not layout.exogenous:
             return whole
         known = pd.DatetimeIndex(frame.index)
-        inside = known[(known >= window.start) & (known < window.end)]
+        inside = known[calendar.inside(known, window)]
         return whole[whole <= inside.max()] if len(inside) else whole[:0]
 
     features = featurise.featurise(series, setup, rows_of) if series else None
@@ -65,9 +65,9 @@ def _features(series: Mapping[featurise.Key, pd.DataFrame], setup: featurise.Set
     return features
 
 
-def _table(features: Features, forecast: "np.typing.NDArray[np.float64]", setup: featurise.Setup, spec: PredictSpec) -> pa.Table:
+def _table(features: Features, forecast: featurise.Floats, setup: featurise.Setup, spec: PredictSpec) -> pa.Table:
     layout, count = setup.layout, len(features)
-    quality = pa.DictionaryArray.from_arrays(pa.array(features.substituted.astype(np.int8)), pa.array(["ok", "substituted"])).cast(pa.string())
+    quality = pa.array(np.where(features.substituted, "substituted", "ok"))
     columns: dict[str, Any] = {
         layout.timestamp: pa.array(calendar.instants(pd.DatetimeIndex(features.frame.index))).cast(INSTANT),
         **{name: pa.array(features.keys[name], from_pandas=True) for name in layout.series_key},

@@ -45,7 +45,8 @@ def exogenous(source: DataSource, layout: Layout) -> tuple[str, ...]:
 
 def select(df: pd.DataFrame, query: Query) -> pa.Table:
     """Columns and window of a frame."""
-    return cut(frames.to_arrow(df, None if query.columns is None else [*query.columns, query.layout.timestamp]), query)
+    needed = None if query.columns is None else dict.fromkeys([*query.columns, query.layout.timestamp])
+    return cut(frames.to_arrow(df, needed), query)
 
 
 def cut(table: pa.Table, query: Query, *, first_row: int | None = None) -> pa.Table:

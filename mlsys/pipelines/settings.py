@@ -1,4 +1,4 @@
-"""Names, ranges and defaults of what a definition's ``validation`` and ``checks`` may hold. Plain tables; the rules that use them live elsewhere."""
+"""Names, ranges and defaults of what a definition's ``validation``, ``checks`` and ``features`` may hold. Tables only, no rules."""
 
 from collections.abc import Mapping
 from typing import Any

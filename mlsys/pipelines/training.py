@@ -13,7 +13,20 @@ import numpy as np
 import pandas as pd
 
 from mlsys import errors
-from mlsys.pipelines import artifact, base, build, calendar, checking, cleaning, definition, environment, evaluation, featurise, forecaster, windows
+from mlsys.pipelines import (
+    artifact,
+    base,
+    build,
+    calendar,
+    checking,
+    cleaning,
+    definition,
+    environment,
+    evaluation,
+    featurise,
+    forecaster,
+    windows,
+)
 from mlsys.pipelines.champion import compare
 from mlsys.pipelines.featurise import Features
 from mlsys.pipelines.models.seasonal_naive import SeasonalNaive
@@ -98,7 +111,13 @@ def _prepare(spec: TrainSpec, ports: base.Ports) -> _Prepared:
 
 
 def _score(
-    spec: TrainSpec, ports: base.Ports, prepared: _Prepared, past: Features, holdout: Features, twin: forecaster.Forecaster, cutoff: datetime
+    spec: TrainSpec,
+    ports: base.Ports,
+    prepared: _Prepared,
+    past: Features,
+    holdout: Features,
+    twin: forecaster.Forecaster,
+    cutoff: datetime,
 ) -> tuple[dict[str, Any], dict[str, float]]:
     layout = prepared.setup.layout
     candidate = twin.predict(holdout)
@@ -128,7 +147,7 @@ def _with_target(rows: windows.Rows, window: Window) -> featurise.RowsOf:
 
     def rows_of(_key: featurise.Key, series: pd.DataFrame) -> pd.DatetimeIndex:
         index = pd.DatetimeIndex(series.index)
-        return index[(index >= window.start) & (index < window.end) & series[target].notna().to_numpy()]
+        return index[calendar.inside(index, window) & series[target].notna().to_numpy()]
 
     return rows_of
 
@@ -139,7 +158,7 @@ def _usable(chosen: Mapping[str, Mapping[str, Any]], rows: windows.Rows) -> dict
 
 
 def _before(features: Features, cutoff: datetime) -> featurise.Mask:
-    return np.asarray(pd.DatetimeIndex(features.frame.index) < cutoff)
+    return calendar.instants(pd.DatetimeIndex(features.frame.index)) < calendar.instant(cutoff)
 
 
 def _smoke_check(final: forecaster.Forecaster, stored: bytes, features: Features, ports: base.Ports) -> None:

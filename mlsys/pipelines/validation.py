@@ -1,4 +1,4 @@
-"""The gate: may a candidate take the champion's place? A pure function of an evaluation and settings; every number it used is in a verdict."""
+"""The gate: may a candidate take the champion's place? A pure function of an evaluation and settings; its numbers are in the verdicts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,7 +27,7 @@ def judge(evaluation: Mapping[str, Any], settings: Mapping[str, Any], *, champio
 
 
 def upper_ratio(candidate: Floats, champion: Floats, *, draws: int, block_days: int, confidence: float, seed: int) -> float:
-    """Upper bound of mean(candidate) / mean(champion) over days, by a bootstrap of blocks of consecutive days (both models on the same days).
+    """Upper bound of mean(candidate) / mean(champion) over days, by a bootstrap of blocks of consecutive days, the same for both.
 
     A champion without error cannot be equalled but by another: then 1 if the candidate has none either, else infinity.
     """
@@ -79,7 +79,7 @@ def _non_inferior(evaluation: Mapping[str, Any], settings: Mapping[str, Any]) ->
     candidate, champion = np.array(evaluation["candidate"]), np.array(evaluation["champion"])
     options = {name: settings[name] for name in ("draws", "block_days", "confidence", "seed")}
     bound, limit = upper_ratio(candidate, champion, **options), settings["max_ratio"]
-    detail = f"daily MAE {candidate.mean():.4g} against the champion's {champion.mean():.4g}; {settings['confidence']:.0%} upper bound of the ratio"
+    detail = f"daily MAE {candidate.mean():.4g}, champion {champion.mean():.4g}; {settings['confidence']:.0%} upper bound of the ratio"
     value = round(bound, 4) if np.isfinite(bound) else "infinite"
     return Verdict(name="not_worse_than_champion", passed=bound < limit, value=value, threshold=limit, detail=detail)
 

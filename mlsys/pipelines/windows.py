@@ -14,7 +14,7 @@ from mlsys.records import DataUsed, Layout, Window
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """``whole``: all rows read; ``inside``: those of the window; ``used`` describes the latter. ``layout`` has its exogenous columns named."""
+    """``whole``: all rows read; ``inside``: those of the window, which ``used`` describes. ``layout`` names its exogenous columns."""
 
     layout: Layout
     whole: pd.DataFrame
@@ -23,7 +23,14 @@ class Rows:
 
 
 def read(
-    source: base.DataSource, layout: Layout, window: Window, *, known_at: datetime | None, before: timedelta, after: timedelta, target: bool = True
+    source: base.DataSource,
+    layout: Layout,
+    window: Window,
+    *,
+    known_at: datetime | None,
+    before: timedelta,
+    after: timedelta,
+    target: bool = True,
 ) -> Rows:
     """The window and ``before`` and ``after`` around it. ``target`` False: a source that holds only what is known in advance will do."""
     layout = _named(source, layout)
@@ -40,8 +47,7 @@ def read(
     whole = frames.to_pandas(table)
     if absent:
         whole[layout.target] = np.nan
-    times = calendar.instants(pd.DatetimeIndex(whole[layout.timestamp]))
-    mask = (times >= calendar.instant(window.start)) & (times < calendar.instant(window.end))
+    mask = calendar.inside(pd.DatetimeIndex(whole[layout.timestamp]), window)
     return Rows(layout=layout, whole=whole, inside=whole if mask.all() else whole[mask], used=reading.used(inside, layout))
 
 

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from mlsys import errors
 from mlsys.clock import Clock
@@ -19,7 +20,7 @@ _first = (
 )
 _latest = (
     sa.select(_m.name, _m.definition, _m.created_at.label("updated_at"))
-    .distinct(_m.name)
+    .ext(distinct_on(_m.name))
     .order_by(_m.name, _m.seq.desc())
     .subquery("latest")
 )

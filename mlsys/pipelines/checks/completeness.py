@@ -44,4 +44,5 @@ def _detail(times: pd.DatetimeIndex, context: base.CheckContext, present: int, e
     edges = [f"before {times.min():%Y-%m-%d %H:%M}"] if times.min() - window.start > pd.Timedelta(context.layout.frequency) else []
     edges += [f"after {times.max():%Y-%m-%d %H:%M}"] if window.end - times.max() > 2 * pd.Timedelta(context.layout.frequency) else []
     text += f"; nothing {' or '.join(edges)}" if edges else ""
-    return text if share >= minimum else f"{text}; at least {minimum:.0%} are needed: choose a window that the data covers, or check `frequency`."
+    remedy = f"; at least {minimum:.0%} are needed: choose a window that the data covers, or check `frequency`."
+    return text if share >= minimum else text + remedy

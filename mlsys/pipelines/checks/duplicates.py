@@ -21,5 +21,6 @@ class Duplicates(base.DataCheck):
         detail = "every timestamp once"
         if count:
             first = frame.loc[repeated, context.layout.timestamp].iloc[0]
-            detail = f"{count} rows repeat a timestamp, first {first:%Y-%m-%d %H:%M} UTC; keep one row each, or name the columns that tell series apart in `series_key`."
+            remedy = "keep one row each, or name the columns that tell series apart in `series_key`"
+            detail = f"{count} rows repeat a timestamp, the first {first:%Y-%m-%d %H:%M} UTC: {remedy}."
         return Verdict(name="duplicates", passed=count == 0, value=count, threshold=0, detail=detail, blocking=context.purpose == "train")

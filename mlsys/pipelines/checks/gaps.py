@@ -1,4 +1,6 @@
-"""Check ``gaps``: how often, and for how long, timestamps are missing between the first and the last. Never blocks: lags go by timestamp."""
+"""Check ``gaps``: how often, and how long, timestamps are missing between the first and the last. Never blocks: lags go by timestamp."""
+
+from datetime import timedelta
 
 import numpy as np
 import pandas as pd
@@ -16,10 +18,12 @@ class Gaps(base.DataCheck):
         layout = context.layout
         groups = [group for _, group in frame.groupby(list(layout.series_key))] if layout.series_key else [frame]
         step = calendar.microseconds(layout.frequency)
-        widths = [np.diff(np.unique(calendar.instants(pd.DatetimeIndex(group[layout.timestamp])))) for group in groups]
-        jumps = np.concatenate([width[width > step * SLACK] for width in widths]) - step if widths else np.empty(0)
-        detail = "no gap"
-        if len(jumps):
-            longest = durations.format_duration(pd.Timedelta(int(jumps.max()), "us").floor("s").to_pytimedelta())
-            detail = f"{len(jumps)} gaps, the longest {longest}, together {durations.format_duration(pd.Timedelta(int(jumps.sum()), 'us').floor('s').to_pytimedelta())}"
+        times = [np.unique(calendar.instants(pd.DatetimeIndex(group[layout.timestamp]))) for group in groups]
+        widths = np.concatenate([np.empty(0, dtype=np.int64), *[np.diff(t) for t in times]])
+        jumps = widths[widths > int(step * SLACK)] - step
+        detail = f"{len(jumps)} gaps, the longest {_text(jumps.max())}, together {_text(jumps.sum())}" if len(jumps) else "no gap"
         return Verdict(name="gaps", passed=not len(jumps), value=len(jumps), threshold=0, detail=detail, blocking=False)
+
+
+def _text(microseconds: int) -> str:
+    return durations.format_duration(timedelta(seconds=int(microseconds) // 1_000_000))

@@ -25,5 +25,6 @@ class Target(base.DataCheck):
         detail = f"{known} of {len(frame)} rows have a number in '{name}'"
         if training and not known:
             detail += ": a model cannot be trained without it; check the column's name and the window."
-        passed = share >= self._minimum or not training
-        return Verdict(name="target", passed=passed, value=round(share, 4), threshold=self._minimum, detail=detail, blocking=training and not known)
+        none = training and not known
+        passed = not none and (share >= self._minimum or not training)
+        return Verdict(name="target", passed=passed, value=round(share, 4), threshold=self._minimum, detail=detail, blocking=none)

@@ -25,4 +25,6 @@ class Calendar(base.Feature):
         if layout.frequency < timedelta(days=1):
             turns["hour"] = wall % calendar.DAY_US / calendar.DAY_US
         circle = {"sin": np.sin, "cos": np.cos}
-        return pd.DataFrame({f"{name}_{side}": f(2 * np.pi * turn) for name, turn in turns.items() for side, f in circle.items()}, index=rows)
+        return pd.DataFrame(
+            {f"{name}_{side}": f(2 * np.pi * turn) for name, turn in turns.items() for side, f in circle.items()}, index=rows
+        )

@@ -19,7 +19,7 @@ SHORT, LONG = 7, 28  # periods
 
 
 class Lags(base.Feature):
-    """No options. Target lags from the horizon up, last known value, rolling mean and maximum of 7 and 28 periods at the same time of day."""
+    """No options. Target lags from the horizon up, last value, rolling mean and maximum of 7 and 28 periods at the same time of day."""
 
     def lookback(self, layout: Layout) -> timedelta:
         cycle = max(layout.frequency, timedelta(days=1))
@@ -66,7 +66,8 @@ class _Past:
         flat = (period[inside] - self._first) * width + slot[inside]
         count = np.bincount(flat, minlength=height * width)
         total = np.bincount(flat, weights=values[inside], minlength=height * width)
-        return np.divide(total, count, out=np.full(height * width, np.nan), where=count > 0).reshape(height, width)
+        mean: Floats = np.divide(total, count, out=np.full(height * width, np.nan), where=count > 0)
+        return mean.reshape(height, width)
 
     def lag(self, periods: int) -> Floats:
         """The value ``periods`` before each row at its slot, NaN unless that whole period ended before the row's issue time."""

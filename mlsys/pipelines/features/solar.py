@@ -44,9 +44,7 @@ class Solar(base.Feature):
     def active(self, rows: "pd.DatetimeIndex", layout: Layout) -> "npt.NDArray[np.bool_]":
         return self._position(rows, layout)[0] > self._night
 
-    def compute(
-        self, series: "pd.DataFrame", rows: "pd.DatetimeIndex", issued: "pd.DatetimeIndex", layout: Layout
-    ) -> "pd.DataFrame":
+    def compute(self, series: "pd.DataFrame", rows: "pd.DatetimeIndex", issued: "pd.DatetimeIndex", layout: Layout) -> "pd.DataFrame":
         import numpy as np
         import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Model ``lightgbm``: gradient-boosted trees, several seeds averaged. Deterministic: the same rows give the same trees on any number of threads.
+"""Model ``lightgbm``: gradient-boosted trees, several seeds averaged. The same rows give the same trees on any number of threads.
 
 lightgbm is imported only when a model is fitted or loaded: definitions are checked against this class by processes that never train.
 """
@@ -18,7 +18,7 @@ EVERY = 25  # boosting rounds between two reports of progress
 SMALL = 60  # min_child_samples, lowered where there are fewer than a hundred times as many rows
 ALIASES = {"n_estimators": "num_iterations"}
 DEFAULTS: Mapping[str, Any] = {
-    "objective": "l1", "num_iterations": 300, "learning_rate": 0.05, "num_leaves": 31, "max_depth": -1, "max_bin": 255,
+    "objective": "l1", "num_iterations": 300, "learning_rate": 0.05, "num_leaves": 31, "max_depth": -1, "max_bin": 127,
     "feature_fraction": 0.6, "bagging_fraction": 0.7, "bagging_freq": 1, "lambda_l1": 0.0, "lambda_l2": 5.0, "min_gain_to_split": 0.0,
     "seed": 0, "seeds": 3,
 }  # fmt: skip
@@ -111,7 +111,7 @@ def trees(text: str) -> str:
 
 
 def matrix(features: "pd.DataFrame") -> "tuple[npt.NDArray[np.float64], list[int]]":
-    """Features as float64 (rows x columns), categories as their codes (-1: unknown, which LightGBM takes as missing), and which these are."""
+    """Features as float64 (rows x columns), categories as codes (-1: unknown, which LightGBM takes as missing), and which these are."""
     import numpy as np
     import pandas as pd
 

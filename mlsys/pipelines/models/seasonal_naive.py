@@ -23,7 +23,9 @@ class SeasonalNaive(base.Model):
     def __init__(self, *, params: Mapping[str, Any] | None = None) -> None:
         pass
 
-    def fit(self, features: "pd.DataFrame", target: "pd.Series[float]", *, reporter: base.Reporter, threads: int = 1) -> "FittedSeasonalNaive":
+    def fit(
+        self, features: "pd.DataFrame", target: "pd.Series[float]", *, reporter: base.Reporter, threads: int = 1
+    ) -> "FittedSeasonalNaive":
         import numpy as np
 
         values = np.asarray(target, dtype=np.float64)

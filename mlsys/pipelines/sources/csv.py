@@ -6,7 +6,8 @@ lines are not counted) and value. A column without a role is numeric if most of 
 of them must be.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -54,7 +55,7 @@ class CsvSource(DataSource):
 
     def get_dataframe(self) -> pd.DataFrame:
         """Numbers and text; timestamps stay text, since only a layout tells which column they are in."""
-        return frames.to_pandas(reading.together(self._guessed(self._texts(path)) for path in self._paths))
+        return frames.to_pandas(reading.together(self._guess(path) for path in self._paths))
 
     def schema(self) -> pa.Schema:
         return pa.Schema.from_pandas(self.get_dataframe().head(0), preserve_index=False).remove_metadata()
@@ -63,11 +64,17 @@ class CsvSource(DataSource):
         return reading.together(self._read(path, query) for path in self._paths)
 
     def _read(self, path: Path, query: Query) -> pa.Table:
-        try:
+        with _naming(path):
             table = self._typed(self._texts(path, query), query.layout)
             return reading.cut(table, query, first_row=FIRST_ROW)
-        except (errors.MissingColumn, errors.WrongType) as error:
-            raise type(error)(f"'{path.name}': {error.message}") from None
+
+    def _guess(self, path: Path) -> pa.Table:
+        with _naming(path):
+            table = self._texts(path)
+            for at, name in enumerate(table.column_names):
+                if _mostly_numbers(table[name], self._pattern):
+                    table = table.set_column(at, name, self._number(table[name], name))
+            return table
 
     def _typed(self, table: pa.Table, layout: Layout) -> pa.Table:
         numbers = {layout.target, *(layout.exogenous or ())}
@@ -86,12 +93,6 @@ class CsvSource(DataSource):
         if self._timestamp_format:
             table = table.set_column(table.column_names.index(name), name, _strptime(table[name], name, self._timestamp_format, expected))
         return timestamps.in_utc(table, name, timezone=layout.timezone, first_row=FIRST_ROW) if name != layout.timestamp else table
-
-    def _guessed(self, table: pa.Table) -> pa.Table:
-        for at, name in enumerate(table.column_names):
-            if _mostly_numbers(table[name], self._pattern):
-                table = table.set_column(at, name, self._number(table[name], name))
-        return table
 
     @property
     def _pattern(self) -> str:
@@ -141,6 +142,15 @@ class CsvSource(DataSource):
             text = f"'{file}', row {row.number}: {row.actual_columns} values where the header names {row.expected_columns} columns"
             raise errors.BadData(f"{text}; correct that row.")
         return table
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors about a column say which file it is in."""
+    try:
+        yield
+    except (errors.MissingColumn, errors.WrongType) as error:
+        raise type(error)(f"'{path.name}': {error.message}") from None
 
 
 def _refuse_binary(data: bytes, file: str) -> None:
