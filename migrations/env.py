@@ -1,4 +1,4 @@
-"""Runs migrations on the connection that mlsys.storage.migrate hands over; there is no other way in (no URL of its own, no offline mode)."""
+"""Runs migrations on the connection that mlsys.storage.migrate gives. There is no other way in: no URL of its own, no offline mode."""
 
 from alembic import context
 

@@ -18,7 +18,7 @@ from mlsys.events.signals import Signals
 from mlsys.execution.handlers import PredictHandler, TrainHandler
 from mlsys.execution.presence import Presence
 from mlsys.execution.recovery import Recovery
-from mlsys.execution.runner import Runner
+from mlsys.execution.runner import Handler, Runner
 from mlsys.execution.service import JobService
 from mlsys.execution.waiting import RunWaiter
 from mlsys.pipelines import definition
@@ -100,7 +100,10 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
     files = DataRoots([*config.data.roots, sample.FOLDER])
     ports_for = partial(_ports, config=config, blobs=blobs, files=files)
     presence = Presence(engine=engine)
-    handlers = {"train": TrainHandler(units=units, ports_for=ports_for), "predict": PredictHandler(ports_for=ports_for, clock=clock)}
+    handlers: dict[str, Handler] = {
+        "train": TrainHandler(units=units, ports_for=ports_for),
+        "predict": PredictHandler(ports_for=ports_for, clock=clock),
+    }
     runner = Runner(units=units, handlers=handlers, presence=presence, workers=config.execution.workers)
     recovery = Recovery(units=units, runner=runner, presence=presence, clock=clock, max_attempts=config.execution.max_attempts)
     schema = Schema(migrator=Migrator(engine=engine), on_head=partial(_declare, units, models))
@@ -131,7 +134,8 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
 
 def declared(config: Config) -> dict[str, dict[str, Any]]:
     """The normalised definitions of all configured models. Raises Invalid naming ``models.<name>.<key>``."""
-    found, wrong = {}, {}
+    found: dict[str, dict[str, Any]] = {}
+    wrong: dict[str, list[str]] = {}
     for name, raw in config.models.items():
         try:
             found[name] = definition.normalise(raw)

@@ -92,7 +92,7 @@ class Champion:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSpec:
-    """All that a training needs, as plain data. ``definition`` is the model's normalised definition with the request's file and params merged in."""
+    """All that a training needs, as plain data. ``definition``: the model's, normalised, with the request's file and params merged in."""
 
     run_id: str
     model_name: str

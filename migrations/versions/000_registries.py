@@ -95,7 +95,7 @@ CREATE TABLE promotions (
     FOREIGN KEY (model_name, below) REFERENCES promotions (model_name, sequence)
 );
 CREATE INDEX promotions_by_version ON promotions (model_version_id);
-COMMENT ON COLUMN promotions.below IS 'sequence of the entry that a demotion from this one goes back to; null: nothing was in production before';
+COMMENT ON COLUMN promotions.below IS 'sequence of the entry that a demotion goes back to; null: nothing was in production before';
 
 CREATE FUNCTION mlsys_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

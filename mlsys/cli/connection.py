@@ -1,4 +1,4 @@
-"""Whom a command talks to: the server at MLSYS_URL, else the one running on this home, else a system started in this process for the one command."""
+"""Whom a command talks to: the server at MLSYS_URL, else the one running on this home, else a system in this process, for one command."""
 
 import fcntl
 import json

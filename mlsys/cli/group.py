@@ -1,4 +1,4 @@
-"""The ``mlsys`` command: names and one-line helps of all commands, and how expected errors leave the process. Commands live in their own modules."""
+"""The ``mlsys`` command: names and one-line helps of all commands, and how expected errors leave the process."""
 
 import importlib
 import sys

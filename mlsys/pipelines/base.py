@@ -49,7 +49,7 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Ports:
-    """The outside world of a job. ``connections`` maps names to database URLs (``data.connections``); ``outputs`` is where prediction files go."""
+    """The outside world of a job. ``connections`` maps names to database URLs (``data.connections``); ``outputs``: where predictions go."""
 
     blobs: BlobStore
     files: DataFiles
@@ -75,7 +75,7 @@ class Component(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """What to read: ``columns`` None for all; ``window`` None for all time; ``known_at`` keeps rows with created_at <= it, newest per (key, timestamp)."""
+    """What to read: ``columns`` and ``window`` None for all; ``known_at`` keeps rows with created_at <= it, newest per (key, timestamp)."""
 
     layout: Layout
     columns: tuple[str, ...] | None = None
@@ -147,7 +147,7 @@ class Feature(Component):
 
     @abstractmethod
     def compute(self, series: "pd.DataFrame", rows: "pd.DatetimeIndex", issued: "pd.DatetimeIndex", layout: Layout) -> "pd.DataFrame":
-        """Feature columns for ``rows`` (UTC). ``series`` is the whole series, indexed by unique sorted UTC timestamp, target and exogenous as columns;
+        """Feature columns for ``rows`` (UTC). ``series``: the whole series by unique sorted UTC timestamp, target and exogenous as columns;
         ``issued`` is each row's issue time: a target value may be used for a row only if its timestamp is before that row's issue time."""
 
 

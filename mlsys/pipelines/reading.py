@@ -45,7 +45,10 @@ def exogenous(source: DataSource, layout: Layout) -> tuple[str, ...]:
 
 def select(df: pd.DataFrame, query: Query) -> pa.Table:
     """Columns and window of a frame."""
-    needed = None if query.columns is None else dict.fromkeys([*query.columns, query.layout.timestamp])
+    df = frames.flat(df)
+    timed = [query.layout.timestamp] if query.window else []
+    needed = dict.fromkeys(df.columns if query.columns is None else [*query.columns, *timed])
+    columns.require([str(name) for name in df.columns], needed)
     return cut(frames.to_arrow(df, needed), query)
 
 

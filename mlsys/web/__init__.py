@@ -1,1 +1,1 @@
-"""The pages that people look at, rendered here on the server from the answers of the API's own use cases. Nothing from outside is loaded."""
+"""The pages that people look at, rendered on the server from what the API's own use cases answer. Nothing from outside is loaded."""

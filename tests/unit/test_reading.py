@@ -150,7 +150,7 @@ def test_read__refuses_a_column_that_is_there_twice() -> None:
 
 
 def local(*texts: str) -> pd.DataFrame:
-    return pd.DataFrame({"t": pd.to_datetime(list(texts)), "y": range(len(texts))})
+    return pd.DataFrame({"t": pd.to_datetime(list(texts), format="ISO8601"), "y": range(len(texts))})
 
 
 AMSTERDAM = Layout(timestamp="t", target="y", timezone="Europe/Amsterdam")

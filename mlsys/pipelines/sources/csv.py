@@ -54,11 +54,20 @@ class CsvSource(DataSource):
         return cls(**options, files=ports.files)
 
     def get_dataframe(self) -> pd.DataFrame:
-        """Numbers and text; timestamps stay text, since only a layout tells which column they are in."""
-        return frames.to_pandas(reading.together(self._guess(path) for path in self._paths))
+        """Columns of numbers alone as numbers, all others as text; only a layout would tell which are timestamps or must be numbers."""
+        table = reading.together(self._texts(path) for path in self._paths)
+        for at, name in enumerate(table.column_names):
+            if self._numbers_only(table[name]):
+                table = table.set_column(at, name, self._number(table[name], name))
+        return frames.to_pandas(table)
 
     def schema(self) -> pa.Schema:
-        return pa.Schema.from_pandas(self.get_dataframe().head(0), preserve_index=False).remove_metadata()
+        found = []
+        for path in self._paths:
+            table = self._texts(path)
+            kinds = [pa.float64() if self._mostly_numbers(table[name]) else pa.string() for name in table.column_names]
+            found.append(pa.schema(list(zip(table.column_names, kinds, strict=True))))
+        return reading.together(schema.empty_table() for schema in found).schema
 
     def read(self, query: Query) -> pa.Table:
         return reading.together(self._read(path, query) for path in self._paths)
@@ -68,21 +77,13 @@ class CsvSource(DataSource):
             table = self._typed(self._texts(path, query), query.layout)
             return reading.cut(table, query, first_row=FIRST_ROW)
 
-    def _guess(self, path: Path) -> pa.Table:
-        with _naming(path):
-            table = self._texts(path)
-            for at, name in enumerate(table.column_names):
-                if _mostly_numbers(table[name], self._pattern):
-                    table = table.set_column(at, name, self._number(table[name], name))
-            return table
-
     def _typed(self, table: pa.Table, layout: Layout) -> pa.Table:
         numbers = {layout.target, *(layout.exogenous or ())}
         times = {layout.timestamp, layout.created_at}
         for at, name in enumerate(table.column_names):
             if name in times:
                 table = self._timed(table, name, layout)
-            elif name not in layout.series_key and (name in numbers or _mostly_numbers(table[name], self._pattern)):
+            elif name not in layout.series_key and (name in numbers or self._mostly_numbers(table[name])):
                 table = table.set_column(at, name, self._number(table[name], name))
         return table
 
@@ -97,6 +98,17 @@ class CsvSource(DataSource):
     @property
     def _pattern(self) -> str:
         return columns.NUMBER if self._decimal == "." else columns.NUMBER.replace(r"\.", ",")
+
+    def _mostly_numbers(self, column: pa.ChunkedArray) -> bool:
+        return self._numbers(column) * 2 > len(column) - column.null_count
+
+    def _numbers_only(self, column: pa.ChunkedArray) -> bool:
+        return 0 < self._numbers(column) == len(column) - column.null_count
+
+    def _numbers(self, column: pa.ChunkedArray) -> int:
+        """How many values are numbers; one with a leading zero is taken for a code."""
+        number = pc.and_(pc.match_substring_regex(column, self._pattern), pc.invert(pc.match_substring_regex(column, CODE)))
+        return int(pc.sum(number).as_py() or 0)
 
     def _number(self, column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         columns.refuse_unless(pc.match_substring_regex(column, self._pattern), column, name, "a number", FIRST_ROW)
@@ -163,11 +175,6 @@ def _refuse_binary(data: bytes, file: str) -> None:
     if at >= 0:
         line = data.count(b"\n", 0, at) + 1
         raise errors.BadData(f"'{file}' holds {problem} in line {line}; save it as CSV in UTF-8.")
-
-
-def _mostly_numbers(column: pa.ChunkedArray, pattern: str) -> bool:
-    number = pc.and_(pc.match_substring_regex(column, pattern), pc.invert(pc.match_substring_regex(column, CODE)))
-    return bool((pc.sum(number).as_py() or 0) * 2 > len(column) - column.null_count)
 
 
 def _strptime(column: pa.ChunkedArray, name: str, form: str, expected: str) -> pa.ChunkedArray:

@@ -51,7 +51,7 @@ class ParquetSource(DataSource):
     def _scan(self, path: Path, query: Query | None = None) -> pa.Table:
         with self._fragment(path) as fragment:
             schema = fragment.physical_schema
-            names = list(schema.names) if query is None or query.columns is None else _needed(query, schema.names)
+            names = list(schema.names) if query is None else _needed(query, schema.names)
             columns.require(schema.names, names)
             rows = _row_filter(schema, query) if query else None
             wanted = {name: ds.field(name) for name in names}
@@ -70,9 +70,9 @@ class ParquetSource(DataSource):
 
 
 def _needed(query: Query, present: list[str]) -> list[str]:
-    """The columns asked for, and the timestamp for the window; the timestamp's absence is reported by reading.cut()."""
-    timed = query.window is not None and query.layout.timestamp in present
-    return list(dict.fromkeys([*(query.columns or ()), *([query.layout.timestamp] if timed else [])]))
+    """The columns asked for, and the timestamp for the window."""
+    timed = [query.layout.timestamp] if query.window else []
+    return list(dict.fromkeys([*(present if query.columns is None else query.columns), *timed]))
 
 
 def _row_filter(schema: pa.Schema, query: Query) -> ds.Expression | None:
