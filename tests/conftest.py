@@ -158,7 +158,7 @@ def make_system(tmp_path: Path, database_url: str) -> Iterator[MakeSystem]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec") and "system" in item.callspec.params.values():
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec") and item.callspec.params.get("server") == "system":
             item.add_marker(pytest.mark.needs_parts)
 
 

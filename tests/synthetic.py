@@ -30,11 +30,14 @@ def load(days: int, *, start: datetime = START, seed: int = 1, step: timedelta =
     chance = np.random.default_rng(seed)
     time = pd.date_range(start, start + timedelta(days=days), freq=step, inclusive="left").as_unit("us")
     hours = np.asarray((time - time[0]) / timedelta(hours=1), dtype=float)
-    slow = np.interp(hours, np.arange(0, hours[-1] + 25, 24), chance.normal(0, 4, int(hours[-1] // 24) + 2))
+    knots = np.arange(int(hours[-1] // 24) + 2) * 24.0
+    slow = np.interp(hours, knots, chance.normal(0, 4, len(knots)))
     temperature = 10 + slow + 5 * np.sin(2 * np.pi * (hours - 9) / 24) + chance.normal(0, 0.2, len(time))
     working = np.where(np.asarray(time.day_of_week) < 5, 1.0, 0.7)
     shape = 100 + 30 * np.sin(2 * np.pi * (hours - 7) / 24)
-    return pd.DataFrame({"time": time, "load": working * shape - 2 * temperature + chance.normal(0, 2, len(time)), "temperature": temperature})
+    return pd.DataFrame(
+        {"time": time, "load": working * shape - 2 * temperature + chance.normal(0, 2, len(time)), "temperature": temperature}
+    )
 
 
 class MemoryBlobs:

@@ -1,9 +1,10 @@
 """create_app: puts guard, error mapper, resources, OpenAPI document and pages together. Nothing is opened here."""
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
-from flask import Flask
+from flask import Blueprint, Flask
 from flask_smorest import Api
 
 from mlsys.api import guard, jobs, models, problems, production, runs, schemas, system
@@ -18,7 +19,8 @@ class _Api(Api):  # type: ignore[misc]
         """Ours are in problems.py."""
 
 
-def create_app(services: Services) -> Flask:
+def create_app(services: Services, *, pages: Sequence[Blueprint] = ()) -> Flask:
+    """``pages``: blueprints that people look at; they stay out of the OpenAPI document."""
     app = Flask("mlsys", static_folder=None, root_path=os.path.dirname(__file__))
     app.config |= {
         "MAX_CONTENT_LENGTH": services.limits.max_body_bytes,
@@ -36,6 +38,8 @@ def create_app(services: Services) -> Flask:
     api = _documented(app)
     for module in (jobs, production, runs, models, system):
         api.register_blueprint(module.build(services))
+    for page in pages:
+        app.register_blueprint(page)
     return app
 
 

@@ -1,8 +1,9 @@
 """How every resource makes its blueprint: our strict parser in place of webargs' own."""
 
-from flask import request
+from flask import current_app, request
 from flask_smorest import Blueprint
 
+from mlsys import errors
 from mlsys.api.bodies import StrictParser
 from mlsys.api.services import Services
 
@@ -10,7 +11,19 @@ from mlsys.api.services import Services
 def resource(name: str, prefix: str, description: str, services: Services) -> Blueprint:
     blueprint = Blueprint(name, name, url_prefix=prefix, description=description)
     blueprint.ARGUMENTS_PARSER = StrictParser(max_depth=services.limits.max_json_depth)
+    blueprint.before_request(_refuse_unknown_query)
     return blueprint
+
+
+def _refuse_unknown_query() -> None:
+    """Views with a query schema refuse unknown fields by themselves; the others take no query at all."""
+    if not request.args or request.endpoint is None or request.method == "OPTIONS":
+        return
+    view = getattr(current_app.view_functions[request.endpoint], "view_class", None)
+    method = getattr(view, request.method.lower().replace("head", "get"), None)
+    documented = getattr(method, "_apidoc", {}).get("arguments", {}).get("parameters", [])
+    if not any(parameter["in"] == "query" for parameter in documented if isinstance(parameter, dict)):
+        raise errors.Invalid({name: ["Unknown field."] for name in request.args})
 
 
 def caller() -> str:

@@ -1,7 +1,8 @@
-"""Reads what a request carries: strict JSON (depth, numbers, keys, text) and strict queries, told apart by field. Meaning is for the schemas."""
+"""Reads what a request carries: strict JSON (depth, numbers, keys, text) and strict queries. What it means is for the schemas."""
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -27,7 +28,7 @@ class StrictParser(FlaskParser):
         data = req.get_data(cache=True)
         if not data:
             return core.missing
-        if not is_json_request(req):
+        if not is_json_request(req) or req.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
             raise UnsupportedMediaType
         return read_json(data, max_depth=self._max_depth)
 
@@ -37,9 +38,9 @@ class StrictParser(FlaskParser):
     def load_querystring(self, req: Request, schema: ma.Schema) -> Any:
         twice = [name for name, values in req.args.lists() if len(values) > 1]
         if twice:
-            raise errors.Invalid({name: "Given more than once." for name in twice})
+            raise errors.Invalid(dict.fromkeys(twice, "Given more than once."))
         for name, value in req.args.items():
-            _check_text(value, name)
+            check_text(value, name)
         return super().load_querystring(req, schema)
 
     def handle_error(self, error: ma.ValidationError, req: Request, schema: ma.Schema, **_: Any) -> NoReturn:
@@ -58,15 +59,16 @@ def flat(messages: Any, prefix: str = "") -> Iterator[tuple[str, list[str]]]:
 
 
 def read_json(data: bytes, *, max_depth: int) -> Any:
-    """The value. Raises Malformed for what is not JSON or nested too deep, Invalid (naming the field) for NaN, infinity, twin keys, unstorable text."""
+    """The value. Raises Malformed for what is not JSON in UTF-8 or nested too deep, Invalid for NaN, infinity, twin keys, unstorable text."""
     too_deep = errors.Malformed(f"The JSON is nested deeper than {max_depth} levels.")
     try:
-        value = json.loads(data, object_pairs_hook=_object)
+        # decoded here: json itself would also take UTF-16, and half a surrogate pair
+        value = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_object)
     except RecursionError:
         raise too_deep from None
-    except (ValueError, UnicodeDecodeError) as error:
+    except ValueError as error:
         where = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
-        raise errors.Malformed(f"The body is not valid JSON{where}.") from None
+        raise errors.Malformed(f"The body is not valid JSON in UTF-8{where}.") from None
     level: list[tuple[str, Any]] = [("", value)]
     for _ in range(max_depth + 1):
         level = [inner for name, outer in level for inner in _inside(name, outer)]
@@ -75,28 +77,43 @@ def read_json(data: bytes, *, max_depth: int) -> Any:
     raise too_deep
 
 
+class _Twins(dict[str, Any]):
+    """An object that names a key twice. Told apart only where its own place in the body is known."""
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise errors.Invalid({name: "Given more than once." for name in names if names.count(name) > 1})
-    return found
+    if len(found) == len(pairs):
+        return found
+    return _Twins({name: None for name, count in Counter(name for name, _ in pairs).items() if count > 1})
 
 
 def _inside(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, float) and not math.isfinite(value):
         raise errors.Invalid({name or "body": "NaN and infinity are not numbers that can be used."})
     if isinstance(value, str):
-        _check_text(value, name)
+        check_text(value, name)
     if isinstance(value, dict):
-        for key, inner in value.items():
-            _check_text(key, name)
-            yield f"{name}.{key}" if name else key, inner
+        for key in value:
+            check_text(key, name)
+        if isinstance(value, _Twins):
+            raise errors.Invalid({_dotted(name, key): "Given more than once." for key in value})
+        yield from ((_dotted(name, key), inner) for key, inner in value.items())
     elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            yield f"{name}.{index}" if name else str(index), inner
+        yield from ((_dotted(name, str(index)), inner) for index, inner in enumerate(value))
 
 
-def _check_text(text: str, name: str) -> None:
-    if "\x00" in text or any("\ud800" <= c <= "\udfff" for c in text):
-        raise errors.Invalid({name or "body": "The text holds a NUL or half a surrogate pair."})
+def _dotted(name: str, inner: str) -> str:
+    return f"{name}.{inner}" if name else inner
+
+
+def check_text(text: str, name: str) -> None:
+    """Raises Invalid for text that PostgreSQL cannot store."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        pass
+    else:
+        if "\x00" not in text:
+            return
+    raise errors.Invalid({name or "body": "The text holds a NUL or half a surrogate pair."})

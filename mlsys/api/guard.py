@@ -1,20 +1,22 @@
 """What every request passes before its view and every answer after it: request id, Host, origin, schema at head, safe headers."""
 
+import ipaddress
 import logging
 import secrets
 import time
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, g, request
+from werkzeug.exceptions import MethodNotAllowed
 
 from mlsys import errors
+from mlsys.api.bodies import check_text
 from mlsys.api.services import Services
 
 _log = logging.getLogger(__name__)
 
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-CHANGING_GETS = frozenset({"/model/demote", "/migrate/"})
-OPEN_BELOW_HEAD = frozenset({"/health/", "/migrate/"})
+CHANGING_GETS = frozenset({"/model/demote", "/migrate"})
+OPEN_BELOW_HEAD = frozenset({"/health", "/migrate"})
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -24,18 +26,23 @@ _HEADERS = {
 
 
 def register(app: Flask, services: Services) -> None:
-    hosts = LOOPBACK | services.limits.allowed_hosts
+    hosts = services.limits.allowed_hosts | {"localhost"}
 
     @app.before_request
     def check() -> None:
         g.request_id = secrets.token_hex(8)
         g.started = time.perf_counter()
-        if host_name(request.headers.get("Host", "")) not in hosts:
+        host = host_name(request.headers.get("Host", ""))
+        if host not in hosts and not _is_loopback(host):
             raise errors.Malformed("This Host is not served here. Add it to server.allowed_hosts if it should be.")
-        if request.method not in ("GET", "HEAD", "OPTIONS") or request.path in CHANGING_GETS:
+        check_text(request.path, "path")
+        path = request.path.rstrip("/")  # with and without a slash an address is the same
+        if request.method == "HEAD" and path in CHANGING_GETS:
+            raise MethodNotAllowed(["GET", "OPTIONS"] if path == "/migrate" else ["GET", "OPTIONS", "POST"])
+        if request.method not in ("GET", "HEAD", "OPTIONS") or path in CHANGING_GETS:
             _refuse_other_sites()
-        if not services.schema.at_head and request.path not in OPEN_BELOW_HEAD:
-            raise errors.Unavailable("The database is below the newest revision. Bring it up: GET /migrate/ or `mlsys db upgrade`.")
+        if path not in OPEN_BELOW_HEAD and not services.schema.ready():
+            raise errors.Unavailable("The database is not at the newest revision. Bring it there: GET /migrate/ or `mlsys db upgrade`.")
 
     @app.after_request
     def finish(response: Response) -> Response:
@@ -57,8 +64,16 @@ def host_name(host: str) -> str:
     return "" if parts.username is not None or parts.path or parts.query or parts.fragment else (parts.hostname or "")
 
 
+def _is_loopback(host: str) -> bool:
+    """An address cannot be made to point elsewhere, as a name can: so all of them are safe."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _refuse_other_sites() -> None:
-    origin = request.headers.get("Origin")
-    foreign = origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("Host", "").lower()
+    origin, host = request.headers.get("Origin"), request.headers.get("Host", "")
+    foreign = origin is not None and origin.lower() not in (f"http://{host}".lower(), f"https://{host}".lower())
     if foreign or request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
         raise errors.Forbidden("Refused: this request changes state and comes from another site's page.")

@@ -13,6 +13,8 @@ from mlsys import errors
 
 _log = logging.getLogger(__name__)
 
+CONTENT_TYPE = "application/problem+json"
+
 STATUS: Mapping[type[errors.MlsysError], int] = {
     errors.Malformed: 400,
     errors.Forbidden: 403,
@@ -29,7 +31,7 @@ _SAID = {
     404: "There is nothing at this address; /openapi.json lists what there is.",
     405: "This address does not take this method; the Allow header names those it takes.",
     413: "The body is larger than server.max_body_bytes allows.",
-    415: "Send the body as application/json, with that Content-Type.",
+    415: "Send the body as application/json in UTF-8, not compressed, with that Content-Type.",
     500: "Something unexpected went wrong here. The server's log has the details under this request_id.",
 }
 
@@ -70,16 +72,19 @@ def problem(
     fields: Mapping[str, list[str]] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """``fields`` becomes ``errors``: dotted field name -> messages."""
+    """The answer. ``fields`` becomes ``errors``: dotted field name -> messages."""
+    data = body(status, detail, request_id=g.get("request_id", ""), kind=kind, fields=fields)
+    return Response(data, status, headers, content_type=CONTENT_TYPE)
+
+
+def body(status: int, detail: str, *, request_id: str, kind: str | None = None, fields: Mapping[str, list[str]] | None = None) -> bytes:
+    """The one shape of all errors."""
     title = http.HTTPStatus(status).phrase
-    name = kind or title.lower().replace(" ", "_")
-    body: dict[str, Any] = {
-        "type": f"urn:mlsys:problem:{name}",
+    found: dict[str, Any] = {
+        "type": f"urn:mlsys:problem:{kind or title.lower().replace(' ', '_')}",
         "title": title,
         "status": status,
         "detail": detail,
-        "request_id": g.get("request_id", ""),
+        "request_id": request_id,
     }
-    if fields is not None:
-        body["errors"] = dict(fields)
-    return Response(json.dumps(body), status, headers, content_type="application/problem+json")
+    return json.dumps(found if fields is None else found | {"errors": dict(fields)}).encode()

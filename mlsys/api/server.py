@@ -1,12 +1,17 @@
 """The WSGI server (waitress: one process, slow clients buffered, answers in one segment), and how it treats bodies that are too large."""
 
+import http
+import secrets
+
 from flask import Flask
 from waitress.buffers import OverflowableBuffer
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import BaseWSGIServer, create_server
+from waitress.task import ErrorTask
 
 from mlsys import errors
+from mlsys.api import problems
 
 _DRAINED = 16 * 2**30  # past this a connection is cut instead of read to its end
 
@@ -43,9 +48,22 @@ def _parser(limit: int) -> type[HTTPRequestParser]:
     return Parser
 
 
+class _ErrorTask(ErrorTask):  # type: ignore[misc]
+    """Answers what waitress refuses by itself (a broken request line, headers too long) in the one shape of all errors."""
+
+    def execute(self) -> None:
+        error = self.request.error
+        body = problems.body(error.code, f"{error.reason}: the request cannot be read as HTTP.", request_id=secrets.token_hex(8))
+        self.status = f"{error.code} {http.HTTPStatus(error.code).phrase}"
+        self.response_headers.append(("Content-Type", problems.CONTENT_TYPE))
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
 def bind(app: Flask, *, host: str, port: int, threads: int, max_body_bytes: int) -> BaseWSGIServer:
     """A server that holds its port but does not answer before run(). Raises Conflict when the port is taken."""
-    channel = type("Channel", (HTTPChannel,), {"parser_class": _parser(max_body_bytes)})
+    channel = type("Channel", (HTTPChannel,), {"parser_class": _parser(max_body_bytes), "error_task_class": _ErrorTask})
     try:
         server = create_server(
             app,

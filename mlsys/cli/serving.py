@@ -1,10 +1,11 @@
 """``mlsys serve``: starts the system and the HTTP server, and stops both in order."""
 
+import contextlib
 import ipaddress
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -22,20 +23,26 @@ from mlsys.config import Config
 def serve(config_file: Path | None, home: Path | None, host: str | None, port: int | None) -> None:
     config = read_config(config_file, home, **{"server.host": host, "server.port": port})
     logs.configure(config.logging)
-    run(config, ready=lambda url: click.echo(f"mlsys serves at {url} (home {config.home}); stop with Ctrl-C", err=True))
+
+    @contextlib.contextmanager
+    def ready(url: str) -> Iterator[None]:
+        click.echo(f"mlsys serves at {url} (home {config.home}); stop with Ctrl-C", err=True)
+        yield
+
+    run(config, ready=ready)
 
 
-def run(config: Config, *, ready: Callable[[str], None]) -> None:
-    """Serves until SIGTERM, SIGINT or Ctrl-C. ``ready`` is called with the address once requests are answered."""
+def run(config: Config, *, ready: Callable[[str], contextlib.AbstractContextManager[None]]) -> None:
+    """Serves until SIGTERM or SIGINT. ``ready`` gets the address once requests are taken; what it returns is left before anything stops."""
+    _stop_on_signals()
     refuse_open_address(config.server.host)
     from mlsys import bootstrap
     from mlsys.api import server as http
-    from mlsys.api.app import create_app
+    from mlsys.application import make_app
 
-    _stop_on_signals()
     system = bootstrap.build(config)
     server = http.bind(
-        create_app(system.services),
+        make_app(system.services),
         host=config.server.host,
         port=config.server.port,
         threads=config.server.threads,
@@ -46,8 +53,8 @@ def run(config: Config, *, ready: Callable[[str], None]) -> None:
         url = f"http://{_shown(config.server.host)}:{server.effective_port}"
         with announced(config.home, url):
             threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
-            ready(url)
-            server.run()
+            with ready(url):
+                server.run()
     finally:
         server.close()
         system.stop()

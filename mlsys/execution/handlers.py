@@ -12,7 +12,7 @@ from mlsys.pipelines import validation
 from mlsys.pipelines.base import Ports, Reporter
 from mlsys.records import Champion, DataUsed, ModelVersion, PredictOutcome, PredictSpec, Run, TrainOutcome, TrainSpec, Validation, Window
 from mlsys.registry import production
-from mlsys.registry.unit_of_work import Units, UnitOfWork
+from mlsys.registry.unit_of_work import UnitOfWork, Units
 
 PortsFor = Callable[[Reporter], Ports]
 

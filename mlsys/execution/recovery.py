@@ -10,10 +10,11 @@ from mlsys import errors
 from mlsys.clock import Clock
 from mlsys.execution.presence import LOCK_CLASS, Presence
 from mlsys.execution.runner import Runner
-from mlsys.registry.unit_of_work import Units
+from mlsys.registry.unit_of_work import UnitOfWork, Units
 
 _log = logging.getLogger(__name__)
 _INTERVAL = 5.0
+_REASON = "The process that worked on this run died, or lost it."
 
 
 class Recovery:
@@ -26,6 +27,7 @@ class Recovery:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="recovery", daemon=True)
         self._swept = time.monotonic()
+        self._waits = False  # for the database, which tells of itself
 
     def start(self) -> None:
         """Sweeps once before it returns, so that runs of a process that died are in good hands when the first request is served."""
@@ -39,32 +41,40 @@ class Recovery:
 
     def health(self) -> dict[str, Any]:
         age = time.monotonic() - self._swept
-        return {"status": "ok" if self._thread.is_alive() and age < 6 * _INTERVAL else "down", "seconds_since_sweep": round(age, 1)}
+        late = "degraded" if self._waits else "ok" if age < 6 * _INTERVAL else "down"
+        return {"status": late if self._thread.is_alive() else "down", "seconds_since_sweep": round(age, 1)}
 
     def sweep(self, *, patience: timedelta = timedelta(seconds=_INTERVAL)) -> None:
         """Marks and requeues the crashed, then launches what has been queued for longer than ``patience``."""
         self._presence.assert_held()
         with self._units() as unit:
-            for run_id, attempt in unit.runs.orphans(lock_class=LOCK_CLASS):
-                if (
-                    unit.runs.crash(run_id, attempt=attempt, reason="The process that worked on this run died.")
-                    and attempt < self._max_attempts
-                ):
-                    unit.runs.requeue(run_id, expected="crashed")
-                    patience = timedelta(0)
+            if self._requeue_crashed(unit):
+                patience = timedelta(0)
             unit.commit()
         with self._units() as unit:
             waiting = unit.runs.queued(before=self._clock.now() - patience)
         for run_id in waiting:
             self._runner.launch(run_id)
 
+    def _requeue_crashed(self, unit: UnitOfWork) -> bool:
+        """Runs of dead processes, and those of this one that no thread works on (a claim whose answer was lost). Whether any is tried again."""
+        unattended = unit.runs.unattended(lock_class=LOCK_CLASS, owner=self._presence.owner)
+        mine = self._runner.pending  # after the query: whatever ended in between has left the state that crash() expects
+        again = False
+        for run_id, attempt in unattended:
+            if run_id in mine or not unit.runs.crash(run_id, attempt=attempt, reason=_REASON) or attempt >= self._max_attempts:
+                continue
+            again = unit.runs.requeue(run_id, expected="crashed") or again
+        return again
+
     def _loop(self) -> None:
         while not self._stop.wait(_INTERVAL):
             try:
                 self.sweep()
             except errors.Unavailable as error:
+                self._waits = True
                 _log.warning("recovery waits: %s", error.message)
             except Exception:
                 _log.exception("recovery: sweep failed, will try again")
             else:
-                self._swept = time.monotonic()
+                self._swept, self._waits = time.monotonic(), False

@@ -1,5 +1,6 @@
 """What a caller asks for, typed; and how plain dates become instants. No database here."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -11,6 +12,8 @@ from mlsys.records import Window
 
 Day = date | datetime
 MAX_STEPS = 10_000_000
+# with lags and horizons around them, what 64 bits of nanoseconds hold
+EARLIEST, LATEST = datetime(1700, 1, 1, tzinfo=UTC), datetime(2250, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +57,11 @@ def cut(day: Day, field: str, *, timezone: str) -> datetime:
 
 def _instant(day: Day, field: str, timezone: str, *, whole_day: bool = False) -> datetime:
     """An instant as it is; of a plain date its first, or with ``whole_day`` the first after it."""
-    try:
-        if isinstance(day, datetime):
-            return day.astimezone(UTC)
-        return datetime.combine(day + timedelta(days=whole_day), time(), tzinfo=ZoneInfo(timezone)).astimezone(UTC)
-    except OverflowError:
-        raise errors.Invalid({field: "The date is outside the calendar's range."}) from None
+    found = None
+    with contextlib.suppress(OverflowError):
+        if not isinstance(day, datetime):
+            day = datetime.combine(day + timedelta(days=whole_day), time(), tzinfo=ZoneInfo(timezone))
+        found = day.astimezone(UTC)
+    if found is None or not EARLIEST <= found <= LATEST:
+        raise errors.Invalid({field: f"Give a date from {EARLIEST:%Y-%m-%d} to {LATEST:%Y-%m-%d}."})
+    return found

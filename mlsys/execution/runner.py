@@ -14,7 +14,7 @@ from mlsys.execution.presence import Presence
 from mlsys.execution.reporter import RunReporter, Stopping
 from mlsys.pipelines.base import Reporter
 from mlsys.records import Run
-from mlsys.registry.unit_of_work import Units, UnitOfWork
+from mlsys.registry.unit_of_work import UnitOfWork, Units
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ class Runner:
         self._workers = workers
         self._lock = threading.Lock()
         self._pending: dict[str, Future[None]] = {}
+        self._closed = False
         self._stopping = threading.Event()
 
     @property
@@ -51,7 +52,7 @@ class Runner:
     def health(self) -> dict[str, Any]:
         pending = len(self.pending)
         return {
-            "status": "down" if self._stopping.is_set() else "ok",
+            "status": "down" if self._closed else "ok",
             "workers": self._workers,
             "running": min(pending, self._workers),
             "pending": pending,
@@ -60,12 +61,13 @@ class Runner:
     def launch(self, run_id: str) -> None:
         """Takes a queued run into the pool; a run that is there already, or a pool that is closing, changes nothing: the queue keeps it."""
         with self._lock:
-            if run_id not in self._pending and not self._stopping.is_set():
+            if run_id not in self._pending and not self._closed:
                 self._pending[run_id] = self._pool.submit(self._execute, run_id)
 
     def stop(self, *, grace_seconds: float) -> None:
         """Waiting runs stay queued; running ones get their grace, then give themselves back to the queue."""
         with self._lock:
+            self._closed = True
             self._pool.shutdown(wait=False, cancel_futures=True)
             running = [future for future in self._pending.values() if not future.cancelled()]
         wait(running, timeout=grace_seconds)
@@ -103,6 +105,8 @@ class Runner:
             self._give_back(run)
         except errors.Cancelled as error:
             _log.info("run %s: %s", run.id, error.message)
+        except errors.DatabaseUnavailable:  # no fault of the work: recovery finds the run, and it is tried again
+            raise
         except errors.MlsysError as error:
             reporter.log(str(error), level="error")
             self._fail(run, error.kind, str(error))

@@ -13,7 +13,7 @@ from mlsys.pipelines.base import DataFiles
 from mlsys.records import Json, ModelVersion, Run
 from mlsys.registry import production
 from mlsys.registry.models import unknown
-from mlsys.registry.unit_of_work import Units, UnitOfWork
+from mlsys.registry.unit_of_work import UnitOfWork, Units
 
 
 class JobService:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from mlsys import errors
-from mlsys.pipelines import base, build, definition, featurise
+from mlsys.pipelines import base, build, calendar, definition, featurise
 from mlsys.pipelines.forecaster import Forecaster
 
 FORMAT, VERSION = "mlsys-forecaster", 1
@@ -26,7 +26,7 @@ def to_bytes(forecaster: Forecaster) -> bytes:
         "features": setup.features,
         "moving": setup.moving,
         "categories": setup.categories,
-        "phase": setup.phase,
+        "beat": setup.beat,
         "columns": forecaster.columns,
         "model": forecaster.model,
         "fitted": forecaster.fitted.to_data(),
@@ -60,7 +60,7 @@ def _forecaster(content: Mapping[str, Any], ports: base.Ports) -> Forecaster:
         features=features,
         moving={name: (float(low), float(high)) for name, (low, high) in content["moving"].items()},
         categories=content["categories"],
-        phase=int(content["phase"]),
+        beat=calendar.Beat(int(content["beat"][0]), bool(content["beat"][1])),
         components=featurise.components(features, ports),
     )
     low, high = content["clip"]

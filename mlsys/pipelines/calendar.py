@@ -4,6 +4,7 @@ All instants are UTC DatetimeIndexes in microseconds. A day is a local calendar 
 """
 
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,13 @@ Ints = npt.NDArray[np.int64]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY_US = 86_400_000_000
 MONDAY_US = 4 * DAY_US  # 1970-01-05: steps of several days are counted from a Monday, so that P7D is a calendar week
+
+
+class Beat(NamedTuple):
+    """When timestamps fall: ``offset`` microseconds into each step of the frequency, counted from a Monday of the local clock or UTC."""
+
+    offset: int
+    local: bool
 
 
 def microseconds(length: timedelta) -> int:
@@ -83,22 +91,27 @@ def issue_times(rows: pd.DatetimeIndex, layout: Layout) -> pd.DatetimeIndex:
     return utc(start)
 
 
-def phase(rows: pd.DatetimeIndex, layout: Layout) -> int:
-    """Where within a step of ``frequency`` most timestamps lie, in microseconds: of UTC below a day, of local wall time from a day up."""
-    if not len(rows):
-        return 0
-    offsets, counts = np.unique(_clock(rows, layout) % microseconds(layout.frequency), return_counts=True)
-    return int(offsets[np.argmax(counts)])
+def beat(rows: pd.DatetimeIndex, layout: Layout) -> Beat:
+    """The beat that most timestamps keep: by the local clock where they keep that better over its changes (daily data), else by UTC."""
+    found = [_beat(rows, layout, local=local) for local in (False, True)]
+    usual = layout.frequency >= timedelta(days=1)
+    return max(found, key=lambda one: (one[0], one[1].offset == 0, one[1].local == usual))[1]
 
 
-def grid(window: Window, layout: Layout, offset: int = 0) -> pd.DatetimeIndex:
-    """Every timestamp that ``window`` should hold at the layout's frequency; ``offset`` as told by phase()."""
+def _beat(rows: pd.DatetimeIndex, layout: Layout, *, local: bool) -> tuple[int, Beat]:
+    clock = wall(rows, layout.timezone) if local else instants(rows)
+    offsets, counts = np.unique((clock - MONDAY_US) % microseconds(layout.frequency), return_counts=True)
+    best = int(np.argmax(counts)) if len(counts) else None
+    return (0, Beat(0, local)) if best is None else (int(counts[best]), Beat(int(offsets[best]), local))
+
+
+def grid(window: Window, layout: Layout, keeping: Beat) -> pd.DatetimeIndex:
+    """Every timestamp that ``window`` should hold at the layout's frequency, in the data's own beat."""
     step = microseconds(layout.frequency)
-    start, end = instant(window.start), instant(window.end)
-    if step < DAY_US:
-        return utc(np.arange(start + (offset - start) % step, end, step, dtype=np.int64))
-    low, high = (start - MONDAY_US) // step - 1, (end - MONDAY_US) // step + 2
-    found = from_wall(np.arange(low, high, dtype=np.int64) * step + offset + MONDAY_US, layout.timezone)
+    low, high = ((instant(end) - MONDAY_US) // step for end in (window.start, window.end))
+    around = DAY_US // step + 2  # a local clock is at most a day away from UTC
+    clock = np.arange(low - around, high + around, dtype=np.int64) * step + keeping.offset + MONDAY_US
+    found = from_wall(clock, layout.timezone).unique() if keeping.local else utc(clock)
     return found[inside(found, window)]
 
 
@@ -114,9 +127,3 @@ def cells(rows: pd.DatetimeIndex, layout: Layout) -> tuple[Ints, Ints]:
     cycle = max(step, DAY_US)
     clock = wall(rows, layout.timezone) - MONDAY_US
     return clock // cycle, (clock % cycle) // step
-
-
-def _clock(rows: pd.DatetimeIndex, layout: Layout) -> Ints:
-    if layout.frequency < timedelta(days=1):
-        return instants(rows)
-    return wall(rows, layout.timezone) - MONDAY_US

@@ -13,6 +13,7 @@ from mlsys import errors
 from mlsys.pipelines import options
 
 READ_ONLY = {"postgresql": "SET TRANSACTION READ ONLY", "sqlite": "PRAGMA query_only = ON"}
+CONNECT = {"postgresql": {"connect_timeout": 10}}
 
 
 def url(connections: Mapping[str, str], name: str) -> sa.URL:
@@ -32,55 +33,55 @@ def url(connections: Mapping[str, str], name: str) -> sa.URL:
 @contextmanager
 def reading(target: sa.URL, name: str) -> Iterator[sa.Connection]:
     """A read-only transaction (where the dialect has one), rolled back at the end."""
-    with _engine(target, name) as engine, engine.connect() as connection:
-        if engine.dialect.name in READ_ONLY:
-            connection.exec_driver_sql(READ_ONLY[engine.dialect.name])
+    with _connection(target, name, begin="BEGIN") as connection:
+        if connection.dialect.name in READ_ONLY:
+            connection.exec_driver_sql(READ_ONLY[connection.dialect.name])
         yield connection
 
 
 @contextmanager
 def writing(target: sa.URL, name: str) -> Iterator[sa.Connection]:
     """One transaction: committed whole, or nothing of it."""
-    with _engine(target, name) as engine, engine.begin() as connection:
+    with _connection(target, name, begin="BEGIN IMMEDIATE") as connection, connection.begin():
         yield connection
 
 
 @contextmanager
-def _engine(target: sa.URL, name: str) -> Iterator[sa.Engine]:
+def _connection(target: sa.URL, name: str, *, begin: str) -> Iterator[sa.Connection]:
     try:
-        engine = sa.create_engine(target, poolclass=sa.NullPool, hide_parameters=True)
+        options = CONNECT.get(target.get_backend_name(), {})
+        engine = sa.create_engine(target, poolclass=sa.NullPool, hide_parameters=True, connect_args=options)
     except (sa.exc.SQLAlchemyError, ImportError):
         text = f"No driver is installed for the connection '{name}'; install the one its URL names."
         raise errors.Invalid({"connection": text}) from None
     if engine.dialect.name == "sqlite":
-        _transactional(engine)
+        _transactional(engine, begin)
     try:
-        yield engine
-    except sa.exc.OperationalError as error:
-        raise _unavailable(error, name) from None
+        with engine.connect() as connection:
+            yield connection
     except sa.exc.SQLAlchemyError as error:
-        text = f"The database '{name}' refuses the statement ({_kind(error)}); check table, query, columns and rights."
-        raise errors.BadData(text) from None
+        raise _meaning(error, name) from None  # the driver's own text is not passed on
     finally:
         engine.dispose()
 
 
-def _unavailable(error: sa.exc.OperationalError, name: str) -> errors.MlsysError:
-    return errors.Unavailable(f"The database '{name}' cannot be used now ({_kind(error)}); check that it runs and that its URL is right.")
+def _meaning(error: sa.exc.SQLAlchemyError, name: str) -> errors.MlsysError:
+    cause = getattr(error, "orig", None) or error
+    kind = type(cause).__name__
+    # sqlite3 raises OperationalError for wrong statements too: only busy, locked and cannot-open pass with time
+    if isinstance(error, sa.exc.OperationalError) and getattr(cause, "sqlite_errorcode", 5) & 0xFF in (5, 6, 14):
+        return errors.Unavailable(f"The database '{name}' cannot be used now ({kind}); check that it runs and that its URL is right.")
+    return errors.BadData(f"The database '{name}' refuses the statement ({kind}); check table, query, columns and rights.")
 
 
-def _kind(error: sa.exc.SQLAlchemyError) -> str:
-    return type(getattr(error, "orig", None) or error).__name__
-
-
-def _transactional(engine: sa.Engine) -> None:
+def _transactional(engine: sa.Engine, begin: str) -> None:
     """sqlite3 leaves DDL outside of transactions unless BEGIN is sent by hand."""
 
     def connected(connection: Any, _record: object) -> None:
         connection.isolation_level = None
 
     def began(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
+        connection.exec_driver_sql(begin)
 
     sa.event.listen(engine, "connect", connected)
     sa.event.listen(engine, "begin", began)

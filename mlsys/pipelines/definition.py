@@ -186,10 +186,11 @@ def _horizon(found: Mapping[str, Any], *, given: bool) -> str:
 def _contradictions(found: Mapping[str, Any]) -> dict[str, str]:
     columns = layout(found)
     texts: dict[str, str] = {}
-    used = [columns.timestamp, columns.target, *columns.series_key, *(columns.exogenous or ())]
+    used = [columns.timestamp]
     for name, mine in (("target", [columns.target]), ("series_key", columns.series_key), ("exogenous", columns.exogenous or ())):
-        if twice := [column for column in mine if used.count(column) > 1]:
+        if twice := [column for column in mine if column in used]:
             texts[name] = f"The column '{twice[0]}' has two meanings; name it once."
+        used += mine
     for name, mine in (("timestamp", [columns.timestamp]), ("series_key", columns.series_key)):
         if taken := [column for column in mine if column in RESERVED]:
             texts[name] = f"'{taken[0]}' is the name of a column that forecasts have; rename the source's."

@@ -4,7 +4,7 @@ import re
 from datetime import timedelta
 
 _ISO = re.compile(
-    r"(?P<sign>-?)P(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)S)?)?"
+    r"(?P<sign>-?)P(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?(?:T(?=\d)(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)S)?)?"
 )
 _FREQUENCY = re.compile(r"(?P<count>\d*)\s*(?P<unit>[A-Za-z]+)")
 _UNITS = {

@@ -31,7 +31,7 @@ class Setup:
     features: Mapping[str, Mapping[str, Any]]
     moving: cleaning.Moving
     categories: Mapping[str, Sequence[str]]
-    phase: int
+    beat: calendar.Beat
     components: Mapping[str, base.Feature] = field(compare=False)
 
     def lookback(self) -> timedelta:
@@ -89,7 +89,7 @@ def learn(series: Mapping[Key, pd.DataFrame], layout: Layout, features: Mapping[
         features=features,
         moving=cleaning.learn(list(series.values()), names, layout),
         categories=categories,
-        phase=calendar.phase(rows, layout),
+        beat=calendar.beat(rows, layout),
         components=components(features, ports),
     )
     whole = pd.concat(list(series.values())) if len(series) > 1 else next(iter(series.values()))

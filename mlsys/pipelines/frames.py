@@ -35,16 +35,20 @@ def schema(df: pd.DataFrame) -> pa.Schema:
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:
     """Typed columns: text ``str``, instants ``datetime64[us, UTC]``, numbers as they are. A file's pandas metadata is not heeded."""
-    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
+    try:
+        frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
+    except (pa.ArrowInvalid, ValueError) as error:
+        text = "The data holds values that a frame cannot, such as an unknown time zone or text that is not UTF-8; correct them."
+        raise errors.WrongType(text) from error
     return frame
 
 
 def _array(df: pd.DataFrame, name: str) -> pa.Array:
-    column = df[name]
-    if isinstance(column, pd.DataFrame):
-        raise errors.WrongType(f"The column '{name}' appears {column.shape[1]} times; give each column a name of its own.")
+    times = list(df.columns).count(name)
+    if times > 1:
+        raise errors.WrongType(f"The column '{name}' appears {times} times; give each column a name of its own.")
     try:
-        return pa.array(column, from_pandas=True)
+        return pa.array(df[name], from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
         raise errors.WrongType(f"The column '{name}' holds values of several types; store one type in a column.") from error
 

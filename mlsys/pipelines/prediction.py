@@ -47,7 +47,7 @@ def predict(spec: PredictSpec, ports: base.Ports) -> PredictOutcome:
 
 def _features(series: Mapping[featurise.Key, pd.DataFrame], setup: featurise.Setup, window: Window) -> Features:
     layout = setup.layout
-    whole = calendar.grid(window, layout, setup.phase)
+    whole = calendar.grid(window, layout, setup.beat)
 
     def rows_of(_key: featurise.Key, frame: pd.DataFrame) -> pd.DatetimeIndex:
         """The whole grid; with exogenous columns no further than the source tells of them."""

@@ -27,6 +27,8 @@ def read(source: DataSource, query: Query) -> tuple[pa.Table, DataUsed]:
     if query.known_at is not None and layout.created_at is None:
         raise errors.Invalid({"created_at": "The data does not say when a row became known; name that column as the model's `created_at`."})
     wanted = _wanted(source, query)
+    roles = {layout.timestamp, *layout.series_key}
+    layout = replace(layout, exogenous=tuple(name for name in wanted if name not in roles))  # all the others are to be numbers
     extra = (layout.created_at,) if layout.created_at else ()
     query = replace(query, columns=tuple(dict.fromkeys([*wanted, *extra])))
     table = normalise(cut(source.read(query), query), layout)
@@ -80,7 +82,7 @@ def normalise(table: pa.Table, layout: Layout) -> pa.Table:
 
 
 def typed(table: pa.Table, layout: Layout) -> pa.Table:
-    """Like normalise(), for those columns that are there. Columns without a role keep their type unless they are numbers."""
+    """Like normalise(), for those columns that are there. Of columns without a role, numbers become float64, text string."""
     for at, name in enumerate(table.column_names):
         if name in (layout.timestamp, layout.created_at):
             table = timestamps.in_utc(table, name, timezone=layout.timezone)
@@ -88,6 +90,8 @@ def typed(table: pa.Table, layout: Layout) -> pa.Table:
             table = table.set_column(at, name, columns.key(table[name], name))
         elif name == layout.target or name in (layout.exogenous or ()) or columns.is_number(table.schema.field(at).type):
             table = table.set_column(at, name, columns.number(table[name], name))
+        else:
+            table = table.set_column(at, name, columns.plain(table[name]))
     return table.replace_schema_metadata(None)
 
 

@@ -1,7 +1,7 @@
 """Columns of time to UTC instants (``timestamp[us, UTC]``), exactly or not at all: nothing is guessed, rounded or passed over."""
 
 import zoneinfo
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from mlsys.records import Window
 
 INSTANT = pa.timestamp("us", tz="UTC")
 LOCAL = pa.timestamp("us")
+EARLIEST, LATEST = (pa.scalar(datetime(year, 1, 1, tzinfo=UTC), INSTANT).value for year in (2, 9999))
 ISO = r"^(?P<local>\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)?)(?P<offset>Z|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)?$"
 
 
@@ -25,6 +26,7 @@ def in_utc(table: pa.Table, name: str, *, timezone: str, window: Window | None =
     ambiguous or skips, or that is finer than a microsecond. ``first_row``: number of the first row, where messages should name the row.
     """
     early, late = _bounds(columns.plain(table[name]), name, timezone, first_row)
+    _refuse_beyond_calendar(early, name)
     table = table.set_column(table.column_names.index(name), name, early)
     if window is not None:
         keep = pc.and_(pc.greater_equal(late, pa.scalar(window.start, INSTANT)), pc.less(early, pa.scalar(window.end, INSTANT)))
@@ -82,6 +84,13 @@ def _bounds(column: pa.ChunkedArray, name: str, timezone: str, first_row: int | 
         text = f"The column '{name}' holds timestamps finer than a microsecond or out of range; round them to microseconds."
         raise errors.WrongType(text) from None
     return column, column
+
+
+def _refuse_beyond_calendar(column: pa.ChunkedArray, name: str) -> None:
+    """Years that Python's datetime cannot express: such values are faults of what wrote them."""
+    span = pc.min_max(column.cast(pa.int64())).as_py()
+    if span["min"] is not None and not (EARLIEST <= span["min"] and span["max"] <= LATEST):
+        raise errors.WrongType(f"The column '{name}' holds timestamps outside of the years 2 to 9998; correct them.")
 
 
 def _localised(column: pa.ChunkedArray, timezone: str) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:

@@ -129,7 +129,7 @@ def _score(
             ports.reporter.log(f"The champion is not compared: {rival.note}", level="warning")
     last = pd.DatetimeIndex(holdout.frame.index).max().to_pydatetime()
     end = min(spec.window.end, last + layout.frequency)
-    expected = len(calendar.grid(Window(start=cutoff, end=end), layout, prepared.setup.phase)) * len(prepared.raw)
+    expected = len(calendar.grid(Window(start=cutoff, end=end), layout, prepared.setup.beat)) * len(prepared.raw)
     scores = evaluation.evaluate(holdout, candidate, naive, rival=rival, expected=expected, start=cutoff, end=end)
     return scores, evaluation.metrics(holdout, candidate, naive, rival)
 

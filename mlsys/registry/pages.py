@@ -10,7 +10,6 @@ import sqlalchemy as sa
 
 from mlsys import errors
 
-
 T = TypeVar("T")
 
 

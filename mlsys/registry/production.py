@@ -8,7 +8,7 @@ from mlsys.clock import rfc3339
 from mlsys.events import types
 from mlsys.records import ModelVersion, Promotion, PromotionAction
 from mlsys.registry.models import unknown
-from mlsys.registry.unit_of_work import Units, UnitOfWork
+from mlsys.registry.unit_of_work import UnitOfWork, Units
 from mlsys.storage.artifacts import FolderBlobs
 
 

@@ -72,9 +72,9 @@ _PROGRESS = sa.text(
     "UPDATE run_state SET progress = CAST(:progress AS jsonb) WHERE run_id = :id AND status = 'running' AND owner = :owner AND attempt = :attempt"
 )
 _LOG = sa.text("INSERT INTO run_logs (run_id, attempt, at, level, message) VALUES (:id, :attempt, :at, :level, :message)")
-_ORPHANS = sa.text(
+_UNATTENDED = sa.text(
     """
-SELECT run_id, attempt FROM run_state WHERE status IN ('running', 'cancelling') AND (owner IS NULL OR owner NOT IN (
+SELECT run_id, attempt FROM run_state WHERE status IN ('running', 'cancelling') AND (owner IS NULL OR owner = :owner OR owner NOT IN (
     SELECT (CAST(objid AS bigint)) FROM pg_locks WHERE locktype = 'advisory' AND classid = :lock_class AND granted
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))) ORDER BY run_seq
 """
@@ -173,9 +173,9 @@ class RunRepository:
         lines = [LogLine(at=row["at"], attempt=row["attempt"], level=row["level"], message=row["message"]) for row in rows]
         return Page(items=lines, next_cursor=following)
 
-    def orphans(self, *, lock_class: int) -> Sequence[tuple[str, int]]:
-        """(run, attempt) of runs whose owner holds no lock of ``lock_class`` any more: its process or its connection is gone."""
-        return [(row[0], row[1]) for row in self._connection.execute(_ORPHANS, {"lock_class": lock_class})]
+    def unattended(self, *, lock_class: int, owner: int) -> Sequence[tuple[str, int]]:
+        """(run, attempt) of what runs for an owner that holds no lock of ``lock_class`` (its process is gone), and of all that ``owner`` has."""
+        return [(row[0], row[1]) for row in self._connection.execute(_UNATTENDED, {"lock_class": lock_class, "owner": owner})]
 
     def queued(self, *, before: datetime) -> Sequence[str]:
         """Runs that have waited in the queue since before an instant, oldest first."""

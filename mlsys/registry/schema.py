@@ -25,10 +25,21 @@ class Schema:
             before, after = self._migrator.downgrade(version, force=force)
         else:
             before, after = self._migrator.upgrade(version)
-        self.at_head = after == self._migrator.head
-        if self.at_head:
+        if after == self._migrator.head:
             self._on_head()
+        self.at_head = after == self._migrator.head
         return before, after
+
+    def ready(self) -> bool:
+        """Whether the database stands at head; below it, looks again: another process may have brought it up."""
+        return self.at_head or self.look()
+
+    def look(self) -> bool:
+        """Renews ``at_head`` from the database, and acts on a head that is newly reached."""
+        before, self.at_head = self.at_head, self._migrator.current() == self._migrator.head
+        if self.at_head and not before:
+            self._on_head()
+        return self.at_head
 
     def current(self) -> str | None:
         return self._migrator.current()

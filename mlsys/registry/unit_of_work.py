@@ -41,9 +41,9 @@ class UnitOfWork:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._connection.close()
-        if error is not None:
-            with translated():
+        with translated():
+            self._connection.close()
+            if error is not None:
                 raise error
 
     def commit(self) -> None:

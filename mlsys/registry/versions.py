@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -25,7 +24,7 @@ FROM model_versions WHERE model_name = :model_name
 _v, _p = tables.model_versions.c, tables.promotions.c
 _HEAD = sa.select(_p.model_version_id).where(_p.model_name == _v.model_name).order_by(_p.sequence.desc()).limit(1).scalar_subquery()
 _STATUS = sa.case(
-    (_HEAD == _v.model_version_id, "production"),
+    (_v.model_version_id == _HEAD, "production"),
     (sa.exists().where(_p.model_version_id == _v.model_version_id), "archived"),
     (_v.validation["decision"].astext == "rejected", "rejected"),
     else_="candidate",

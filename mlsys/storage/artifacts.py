@@ -19,22 +19,14 @@ class FolderBlobs:
         self.folder = folder
 
     def put(self, data: bytes) -> Blob:
-        """Stores the bytes durably (temp, fsync, rename, fsync folder) and returns their address; the same bytes again change nothing."""
+        """Stores the bytes durably and returns their address; the same bytes again change nothing. Raises Unavailable (a full disk, say)."""
         sha256 = hashlib.sha256(data).hexdigest()
         path = self._path(sha256)
-        if not self._holds(path, sha256):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-            try:
-                with temporary.open("xb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.rename(path)
-            finally:
-                temporary.unlink(missing_ok=True)
-            for folder in (path.parent, self.folder):
-                _fsync(folder)
+        try:
+            if not self._holds(path, sha256):
+                self._write(path, data)
+        except OSError as error:
+            raise errors.Unavailable(f"The artifact store cannot be written ({error.strerror}); nothing was stored.") from error
         return Blob(sha256=sha256, size=len(data), uri=path.as_uri())
 
     def get(self, sha256: str) -> bytes:
@@ -43,6 +35,8 @@ class FolderBlobs:
             data = self._path(sha256).read_bytes()
         except FileNotFoundError:
             raise errors.DamagedArtifact(f"The stored file {sha256[:12]} is missing.") from None
+        except OSError as error:
+            raise errors.DamagedArtifact(f"The stored file {sha256[:12]} cannot be read ({error.strerror}).") from error
         if hashlib.sha256(data).hexdigest() != sha256:
             raise errors.DamagedArtifact(f"The stored file {sha256[:12]} is damaged: its bytes do not match their sha256.")
         return data
@@ -55,6 +49,21 @@ class FolderBlobs:
             probe.write_bytes(b"x")
         finally:
             probe.unlink(missing_ok=True)
+
+    def _write(self, path: Path, data: bytes) -> None:
+        """temp, fsync, rename, fsync folders: after a crash the whole file is there, or none."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        for folder in (path.parent, self.folder):
+            _fsync(folder)
 
     def _holds(self, path: Path, sha256: str) -> bool:
         """A damaged file under the right name must be written anew, not trusted."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, TimeoutError
@@ -10,6 +9,7 @@ from sqlalchemy.exc import DBAPIError, TimeoutError
 from mlsys import errors
 
 _PASSING = ("08", "53", "57", "55P03", "40")  # SQLSTATE: connection lost, out of resources, shut down or cancelled, lock or serialization
+_OTHER_SCHEMA = ("42P01", "42703", "42704")  # undefined table, column, object
 
 
 def make_engine(url: str, *, pool_size: int, statement_timeout_seconds: float) -> sa.Engine:
@@ -35,12 +35,15 @@ def make_engine(url: str, *, pool_size: int, statement_timeout_seconds: float) -
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turns what may pass (connection lost, pool or statement timed out) into DatabaseUnavailable, without driver text."""
+    """Turns what may pass (connection lost, something timed out, schema moved by another) into DatabaseUnavailable, without driver text."""
     try:
         yield
     except TimeoutError:
         raise errors.DatabaseUnavailable("All database connections are in use; try again.", retry_after=1) from None
     except DBAPIError as error:
+        if _code(error) in _OTHER_SCHEMA:
+            text = "The database's schema is not the one that this mlsys needs. Bring it up: GET /migrate/ or `mlsys db upgrade`."
+            raise errors.DatabaseUnavailable(text) from error
         if passing(error):
             raise errors.DatabaseUnavailable("The database cannot be reached at the moment; try again.") from error
         raise
@@ -48,5 +51,10 @@ def translated() -> Iterator[None]:
 
 def passing(error: DBAPIError) -> bool:
     """Whether the same statement may succeed later."""
-    code: Any = getattr(error.orig, "pgcode", None)
-    return error.connection_invalidated or (code is None and isinstance(error, sa.exc.OperationalError)) or str(code).startswith(_PASSING)
+    code = _code(error)
+    return error.connection_invalidated or (not code and isinstance(error, sa.exc.OperationalError)) or code.startswith(_PASSING)
+
+
+def _code(error: DBAPIError) -> str:
+    """SQLSTATE; empty where the driver gives none."""
+    return str(getattr(error.orig, "pgcode", None) or "")

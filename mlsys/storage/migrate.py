@@ -68,6 +68,8 @@ class Migrator:
 
     def _refuse_loss(self, connection: sa.Connection, undone: list[str]) -> None:
         tables = [table for name in undone for table in self._script.get_revision(name).module.LOSES]
+        if tables:
+            connection.execute(sa.text(f"LOCK TABLE {', '.join(tables)} IN ACCESS EXCLUSIVE MODE"))  # no row may come between look and loss
         full = [table for table in tables if connection.scalar(sa.text(f"SELECT EXISTS (SELECT FROM {table})"))]
         if full:
             raise errors.Conflict(

@@ -3,8 +3,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
-
 import synthetic
+
 from mlsys.pipelines import calendar
 from mlsys.records import Window
 
@@ -49,10 +49,11 @@ def test_issue_times__never_after_the_row_and_never_older_than_the_horizon(horiz
     assert age.max() < horizon + timedelta(hours=1)  # a day of 25 hours
 
 
-def test_grid__quarter_hours_follow_the_phase_of_the_data() -> None:
+def test_grid__quarter_hours_keep_the_beat_of_the_data() -> None:
     layout = synthetic.layout(frequency=timedelta(minutes=15))
     data = rows("2021-01-01 00:07", "2021-01-01 00:22", "2021-01-01 00:37", "2021-01-01 00:50")
-    found = calendar.grid(Window(start=datetime(2021, 1, 1, tzinfo=UTC), end=datetime(2021, 1, 1, 1, tzinfo=UTC)), layout, calendar.phase(data, layout))
+    hour = Window(start=datetime(2021, 1, 1, tzinfo=UTC), end=datetime(2021, 1, 1, 1, tzinfo=UTC))
+    found = calendar.grid(hour, layout, calendar.beat(data, layout))
     assert [t.minute for t in found] == [7, 22, 37, 52]
 
 
@@ -60,11 +61,22 @@ def test_grid__days_are_local_days() -> None:
     layout = synthetic.layout(frequency=timedelta(days=1), timezone=AMSTERDAM)
     midnights = pd.date_range(local("2021-03-20"), local("2021-04-05"), freq="D").tz_convert("UTC")
     whole = Window(start=midnights[0].to_pydatetime(), end=(midnights[-1] + pd.Timedelta(hours=1)).to_pydatetime())
-    assert list(calendar.grid(whole, layout, calendar.phase(midnights, layout))) == list(midnights)
+    assert list(calendar.grid(whole, layout, calendar.beat(midnights, layout))) == list(midnights)
 
 
 def test_grid__a_year_of_hours_is_complete_whatever_the_zone() -> None:
-    assert len(calendar.grid(synthetic.window(365), synthetic.layout(timezone=AMSTERDAM))) == 365 * 24
+    layout = synthetic.layout(timezone=AMSTERDAM)
+    assert len(calendar.grid(synthetic.window(365), layout, calendar.beat(rows("2021-07-01 00:00"), layout))) == 365 * 24
+
+
+@pytest.mark.parametrize("frequency", [timedelta(hours=6), timedelta(days=1), timedelta(days=7)])
+@pytest.mark.parametrize("local", [True, False])
+def test_grid__finds_out_which_clock_the_data_keeps(frequency: timedelta, local: bool) -> None:
+    layout = synthetic.layout(frequency=frequency, timezone=AMSTERDAM)
+    walls = pd.date_range("2021-01-04", "2022-01-03", freq=frequency, inclusive="left")
+    data = (walls.tz_localize(AMSTERDAM) if local else walls.tz_localize("UTC")).tz_convert("UTC").as_unit("us")
+    whole = Window(start=data[0].to_pydatetime(), end=(data[-1] + pd.Timedelta(minutes=1)).to_pydatetime())
+    assert list(calendar.grid(whole, layout, calendar.beat(data, layout))) == list(data)
 
 
 def test_cells__an_hour_that_comes_twice_falls_into_one_slot() -> None:

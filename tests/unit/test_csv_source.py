@@ -21,7 +21,9 @@ def source(tmp_path: Path, content: str | bytes, **options: Any) -> CsvSource:
     return CsvSource(path="d.csv", files=DataRoots([tmp_path]), **options)
 
 
-def rows(tmp_path: Path, content: str | bytes, layout: Layout = LAYOUT, window: Window | None = None, **options: Any) -> list[dict[str, Any]]:
+def rows(
+    tmp_path: Path, content: str | bytes, layout: Layout = LAYOUT, window: Window | None = None, **options: Any
+) -> list[dict[str, Any]]:
     table, _ = reading.read(source(tmp_path, content, **options), Query(layout=layout, window=window))
     return list(table.to_pylist())
 
@@ -36,7 +38,11 @@ def test_csv__reads_typed_columns(tmp_path: Path) -> None:
 
 def test_csv__keeps_numeric_keys_as_text_and_text_as_it_is(tmp_path: Path) -> None:
     keyed = Layout(timestamp="t", target="y", series_key=("site",))
-    assert [row["site"] for row in rows(tmp_path, "t,y,site\n2020-01-01,1,7\n2020-01-01,1,1e3\n2020-01-01,1,true\n", keyed)] == ["1e3", "7", "true"]
+    assert [row["site"] for row in rows(tmp_path, "t,y,site\n2020-01-01,1,7\n2020-01-01,1,1e3\n2020-01-01,1,true\n", keyed)] == [
+        "1e3",
+        "7",
+        "true",
+    ]
     frame = source(tmp_path, "t,y,code,flag,null\n2020-01-01,1,007,true,NULL\n2020-01-02,2,010,NA,nan\n").get_dataframe()
     assert frame["code"].tolist() == ["007", "010"]
     assert frame["flag"].tolist() == ["true", "NA"]
@@ -51,7 +57,10 @@ def test_csv__bom_crlf_blank_lines_and_quotes_are_read(tmp_path: Path) -> None:
 def test_csv__decimal_comma_semicolon_nulls_and_format(tmp_path: Path) -> None:
     content = "t;y\n31.12.2019 23:45;1,5\n01.01.2020 00:00;-\n"
     found = rows(tmp_path, content, delimiter=";", decimal=",", nulls=["-"], timestamp_format="%d.%m.%Y %H:%M")
-    assert [(row["t"], row["y"]) for row in found] == [(datetime(2019, 12, 31, 23, 45, tzinfo=UTC), 1.5), (datetime(2020, 1, 1, tzinfo=UTC), None)]
+    assert [(row["t"], row["y"]) for row in found] == [
+        (datetime(2019, 12, 31, 23, 45, tzinfo=UTC), 1.5),
+        (datetime(2020, 1, 1, tzinfo=UTC), None),
+    ]
 
 
 def test_csv__format_with_offset_is_heeded(tmp_path: Path) -> None:
@@ -62,7 +71,9 @@ def test_csv__format_with_offset_is_heeded(tmp_path: Path) -> None:
 def test_csv__naive_times_are_local_and_windows_are_instants(tmp_path: Path) -> None:
     layout = Layout(timestamp="t", target="y", timezone="Europe/Amsterdam")
     window = Window(start=datetime(2019, 12, 31, 23, tzinfo=UTC), end=datetime(2020, 1, 1, tzinfo=UTC))
-    assert [row["y"] for row in rows(tmp_path, "t,y\n2019-12-31 23:59,1\n2020-01-01 00:00,2\n2020-01-01 01:00,3\n", layout, window)] == [2.0]
+    assert [row["y"] for row in rows(tmp_path, "t,y\n2019-12-31 23:59,1\n2020-01-01 00:00,2\n2020-01-01 01:00,3\n", layout, window)] == [
+        2.0
+    ]
 
 
 @pytest.mark.parametrize("bad", ["x", " 2", "2 ", "1,5", "0x1F", "nan", "NaN", "inf", "NULL", "NA", "true", "1_000", "--", "1e", "٣"])
@@ -74,7 +85,7 @@ def test_csv__value_that_is_no_number_is_named_with_column_and_row(tmp_path: Pat
 
 
 def test_csv__a_point_is_refused_where_the_decimal_is_a_comma(tmp_path: Path) -> None:
-    with pytest.raises(errors.WrongType, match="row 3: '1.5' is not a number"):
+    with pytest.raises(errors.WrongType, match=r"row 3: '1.5' is not a number"):
         rows(tmp_path, "t;y\n2020-01-01;1,5\n2020-01-02;1.5\n", delimiter=";", decimal=",")
 
 
@@ -136,7 +147,8 @@ def test_csv__folder_is_read_as_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "field"), [({"delimiter": ""}, "delimiter"), ({"delimiter": "ab"}, "delimiter"), ({"decimal": ","}, "decimal"), ({"decimal": "x"}, "decimal")]
+    ("options", "field"),
+    [({"delimiter": ""}, "delimiter"), ({"delimiter": "ab"}, "delimiter"), ({"decimal": ","}, "decimal"), ({"decimal": "x"}, "decimal")],
 )
 def test_csv__bad_option_is_named(tmp_path: Path, options: dict[str, str], field: str) -> None:
     with pytest.raises(errors.Invalid) as refused:

@@ -3,8 +3,8 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 import pytest
-
 import synthetic
+
 from mlsys.pipelines import calendar, cleaning, featurise
 from mlsys.pipelines.features.calendar import Calendar
 from mlsys.pipelines.features.exogenous import Exogenous

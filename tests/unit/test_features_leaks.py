@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
 import synthetic
+
 from mlsys.pipelines import calendar, durations, featurise
 from mlsys.records import Layout
 

@@ -165,7 +165,7 @@ def test_read__file_that_is_not_parquet_is_named_without_its_path(tmp_path: Path
     (tmp_path / "d.parquet").write_bytes(content)
     found = ParquetSource(path="d.parquet", files=DataRoots([tmp_path]))
     for action in (found.schema, found.get_dataframe, lambda: found.read(Query(layout=LAYOUT))):
-        with pytest.raises(errors.BadData, match="'d.parquet' is damaged or is not a parquet file") as refused:
+        with pytest.raises(errors.BadData, match=r"'d.parquet' is damaged or is not a parquet file") as refused:
             action()
         assert str(tmp_path) not in str(refused.value)
 
@@ -175,7 +175,7 @@ def test_read__truncated_and_damaged_files_are_refused(tmp_path: Path) -> None:
     data = (tmp_path / "whole.parquet").read_bytes()
     for damaged in (data[:-10], data[: len(data) // 2], data[1000:], data[:2000] + b"\xff" * 200 + data[2200:]):
         (tmp_path / "d.parquet").write_bytes(damaged)
-        with pytest.raises(errors.BadData, match="'d.parquet' is damaged"):
+        with pytest.raises(errors.BadData, match=r"'d.parquet' is damaged"):
             ParquetSource(path="d.parquet", files=DataRoots([tmp_path])).read(Query(layout=LAYOUT))
 
 

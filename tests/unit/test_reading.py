@@ -82,7 +82,7 @@ def test_flat__prefers_a_column_to_an_index_level_of_its_name() -> None:
 
 
 def test_read__names_a_missing_column_and_the_nearest() -> None:
-    with pytest.raises(errors.MissingColumn, match="no column 'y'.*known: a, b, name, t, yy"):
+    with pytest.raises(errors.MissingColumn, match=r"no column 'y'.*known: a, b, name, t, yy"):
         reading.read(Given(frame().rename(columns={"y": "yy"})), Query(layout=LAYOUT))
     with pytest.raises(errors.MissingColumn, match="'powr'; did you mean 'power'"):
         reading.read(Given(frame().rename(columns={"y": "power"})), Query(layout=Layout(timestamp="t", target="powr")))
@@ -163,13 +163,15 @@ def test_read__takes_naive_times_in_the_layouts_zone() -> None:
 
 def test_read__cuts_naive_times_by_their_instant() -> None:
     window = Window(start=at("2019-12-31T23:00"), end=at("2019-12-31T23:15"))
-    table, _ = reading.read(Given(local("2020-01-01 00:00", "2020-01-01 00:15", "2019-12-31 23:00")), Query(layout=AMSTERDAM, window=window))
+    table, _ = reading.read(
+        Given(local("2020-01-01 00:00", "2020-01-01 00:15", "2019-12-31 23:00")), Query(layout=AMSTERDAM, window=window)
+    )
     assert table["y"].to_pylist() == [0.0]
 
 
 @pytest.mark.parametrize("text", ["2020-10-25 02:30", "2020-03-29 02:30"])
 def test_read__refuses_local_times_that_the_clock_change_leaves_unclear(text: str) -> None:
-    with pytest.raises(errors.WrongType, match="clock change in Europe/Amsterdam.*store UTC"):
+    with pytest.raises(errors.WrongType, match=r"clock change in Europe/Amsterdam.*store UTC"):
         reading.read(Given(local("2020-01-01", text)), Query(layout=AMSTERDAM))
     early = Window(start=at("2019-01-01"), end=at("2020-02-01"))
     assert reading.read(Given(local("2020-01-01", text)), Query(layout=AMSTERDAM, window=early))[1].rows == 1
@@ -199,8 +201,16 @@ def test_read__takes_iso_text_and_refuses_other_text() -> None:
         at("2020-01-01T01:00:00.000001"),
     ]
     assert times("2020-01-01", "2020-01-01T02:00") == [at("2019-12-31T23:00"), at("2020-01-01T01:00")]
-    for bad in ("01/02/2020", "2020-02-30", "2020-01-01T24:00:00Z", "2020-01-01T00:00:00+25:00", "2020", "", "2020-01-01T00:00:00.0000001Z"):
-        with pytest.raises(errors.WrongType, match="Column 't'.*is not"):
+    for bad in (
+        "01/02/2020",
+        "2020-02-30",
+        "2020-01-01T24:00:00Z",
+        "2020-01-01T00:00:00+25:00",
+        "2020",
+        "",
+        "2020-01-01T00:00:00.0000001Z",
+    ):
+        with pytest.raises(errors.WrongType, match=r"Column 't'.*is not"):
             times("2020-01-01T00:00Z", bad)
     with pytest.raises(errors.WrongType, match="'2020-01-02' is not a timestamp with an offset"):
         times("2020-01-01T00:00Z", "2020-01-02")
@@ -210,6 +220,15 @@ def test_read__refuses_to_round_timestamps() -> None:
     fine = pd.DataFrame({"t": pd.to_datetime(["2020-01-01 00:00:00.000000001"]).tz_localize("UTC"), "y": [1]})
     with pytest.raises(errors.WrongType, match="finer than a microsecond"):
         reading.read(Given(fine), Query(layout=LAYOUT))
+
+
+def test_read__refuses_timestamps_that_no_calendar_holds() -> None:
+    class Far(Given):
+        def read(self, query: Query) -> pa.Table:
+            return pa.table({"t": pa.array([0, 2**62], pa.timestamp("us", "UTC")), "y": [1.0, 2.0]})
+
+    with pytest.raises(errors.WrongType, match="'t' holds timestamps outside of the years"):
+        reading.read(Far(frame()), Query(layout=LAYOUT, columns=("y",)))
 
 
 def test_read__names_an_unknown_zone() -> None:
@@ -235,7 +254,10 @@ def revisions() -> pd.DataFrame:
         ("a", 2, 10, 9.0),
         ("a", 2, 10, 10.0),
     ]
-    hours = [(pd.Timestamp("2020-01-01", tz="UTC") + pd.Timedelta(hours=h), None if c is None else at("2020-01-01") + timedelta(hours=c)) for _, h, c, _ in rows]
+    hours = [
+        (pd.Timestamp("2020-01-01", tz="UTC") + pd.Timedelta(hours=h), None if c is None else at("2020-01-01") + timedelta(hours=c))
+        for _, h, c, _ in rows
+    ]
     return pd.DataFrame({"site": [r[0] for r in rows], "t": [t for t, _ in hours], "c": [c for _, c in hours], "y": [r[3] for r in rows]})
 
 
@@ -281,7 +303,9 @@ def test_sha256__is_the_same_for_any_order_of_rows_and_columns() -> None:
 
 
 def test_sha256__is_the_same_for_any_units_and_text_types() -> None:
-    other = frame().assign(t=frame()["t"].dt.as_unit("s").dt.tz_convert("Asia/Tokyo"), name=pd.Series(["x"] * 8, dtype="category"), a=frame()["a"].astype(int))
+    other = frame().assign(
+        t=frame()["t"].dt.as_unit("s").dt.tz_convert("Asia/Tokyo"), name=pd.Series(["x"] * 8, dtype="category"), a=frame()["a"].astype(int)
+    )
     assert digest(other) == digest(frame())
 
 
@@ -319,7 +343,17 @@ def test_sha256__of_text_does_not_see_offsets_or_run_words_together() -> None:
 
 
 def test_sha256__hashes_exactly_what_its_docstring_says() -> None:
-    table = pa.table({"t": pa.array([at("1970-01-01T00:00:01"), None], pa.timestamp("us", "UTC")), "y": [1.5, float("nan")], "n": ["é", "ab"]})
+    table = pa.table(
+        {"t": pa.array([at("1970-01-01T00:00:01"), None], pa.timestamp("us", "UTC")), "y": [1.5, float("nan")], "n": ["é", "ab"]}
+    )
     header = json.dumps([[["t", "instant"], ["y", "number"], ["n", "text"]], 2], separators=(",", ":")).encode()
-    parts = [b"\1\0", struct.pack("<qq", 1_000_000, 0), b"\1\0", struct.pack("<dd", 1.5, 0.0), b"\1\1", struct.pack("<qq", 2, 2), "éab".encode()]
+    parts = [
+        b"\1\0",
+        struct.pack("<qq", 1_000_000, 0),
+        b"\1\0",
+        struct.pack("<dd", 1.5, 0.0),
+        b"\1\1",
+        struct.pack("<qq", 2, 2),
+        "éab".encode(),
+    ]
     assert fingerprint.sha256(table) == hashlib.sha256(b"mlsys-rows-1" + header + b"".join(parts)).hexdigest()

@@ -21,7 +21,7 @@ class Completeness(base.DataCheck):
     def check(self, frame: pd.DataFrame, context: base.CheckContext) -> Verdict:
         layout, training = context.layout, context.purpose == "train"
         times = pd.DatetimeIndex(frame[layout.timestamp])
-        expected = len(calendar.grid(context.window, layout, calendar.phase(times, layout)))
+        expected = len(calendar.grid(context.window, layout, calendar.beat(times, layout)))
         keys = list(layout.series_key)
         series = len(frame[keys].drop_duplicates()) if keys else 1
         present = len(frame[[*keys, layout.timestamp]].drop_duplicates())

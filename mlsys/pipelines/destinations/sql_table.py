@@ -40,6 +40,7 @@ class SqlTableDestination(Destination):
         """Raises BadData for a table of ours that lacks a column or has another type, Unavailable when the database cannot be reached."""
         if "run_id" not in table.column_names:
             table = table.append_column("run_id", pa.array([run_id] * table.num_rows, pa.string()))
+        table = _in_utc(table)
         with databases.writing(self._url, self._name) as connection:
             target = self._prepare(connection, table.schema)
             connection.execute(sa.delete(target).where(target.c.run_id == run_id))
@@ -62,6 +63,12 @@ class SqlTableDestination(Destination):
             text = f"The table '{self._table}' in '{self._name}' has no column {', '.join(missing)}"
             raise errors.BadData(f"{text}; add the missing columns, or name a table that does not exist yet.")
         return target
+
+
+def _in_utc(table: pa.Table) -> pa.Table:
+    """Instants with UTC as their zone: sqlite stores their digits and drops the zone."""
+    kinds = [pa.timestamp("us", "UTC") if pa.types.is_timestamp(f.type) and f.type.tz else f.type for f in table.schema]
+    return table.cast(pa.schema([field.with_type(kind) for field, kind in zip(table.schema, kinds, strict=True)]))
 
 
 def _column(field: pa.Field) -> sa.Column[Any]:

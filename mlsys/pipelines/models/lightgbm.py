@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+END = "end of trees\n"
 EVERY = 25  # boosting rounds between two reports of progress
 SMALL = 60  # min_child_samples, lowered where there are fewer than a hundred times as many rows
 ALIASES = {"n_estimators": "num_iterations"}
@@ -98,16 +99,15 @@ class FittedLightGBM(base.FittedModel):
         """Only for bytes whose hash is known: LightGBM can end the whole process on a damaged text."""
         import lightgbm as lgb
 
-        if not data["trees"] or not all(text.startswith("tree\n") for text in data["trees"]):
+        if not data["trees"] or not all(text.startswith("tree\n") and text.endswith(END) for text in data["trees"]):
             raise errors.DamagedArtifact("The stored model holds no trees.")
         boosters = [lgb.Booster(model_str=text) for text in data["trees"]]
         return cls(boosters=boosters, columns=data["columns"], params=data["params"])
 
 
 def trees(text: str) -> str:
-    """LightGBM's model text without its block of parameters, which carries the number of threads: equal trees then have equal text."""
-    head, _, rest = text.partition("\nparameters:")
-    return head + rest.partition("end of parameters")[2]
+    """The trees alone of LightGBM's model text: what follows names the number of threads, and importances in an order of chance."""
+    return text.partition(END)[0] + END
 
 
 def matrix(features: "pd.DataFrame") -> "tuple[npt.NDArray[np.float64], list[int]]":

@@ -100,10 +100,10 @@ class CsvSource(DataSource):
         return columns.NUMBER if self._decimal == "." else columns.NUMBER.replace(r"\.", ",")
 
     def _mostly_numbers(self, column: pa.ChunkedArray) -> bool:
-        return self._numbers(column) * 2 > len(column) - column.null_count
+        return bool(self._numbers(column) * 2 > len(column) - column.null_count)
 
     def _numbers_only(self, column: pa.ChunkedArray) -> bool:
-        return 0 < self._numbers(column) == len(column) - column.null_count
+        return bool(0 < self._numbers(column) == len(column) - column.null_count)
 
     def _numbers(self, column: pa.ChunkedArray) -> int:
         """How many values are numbers; one with a leading zero is taken for a code."""
@@ -124,14 +124,12 @@ class CsvSource(DataSource):
         except pa.ArrowInvalid:
             raise errors.BadData(f"'{path.name}' holds no header row; its first row must name the columns.") from None
         wanted = present if query is None or query.columns is None else dict.fromkeys([*query.columns, query.layout.timestamp])
-        columns.require(present, wanted)
+        columns.require(present, [*present, *wanted])
         return self._rows(data, list(wanted), path.name)
 
     def _header(self, data: bytes) -> list[str]:
-        end = data.find(b"\n")
-        line = data if end < 0 or b'"' in data[:end] else data[: end + 1]
-        options = pacsv.ConvertOptions(check_utf8=False)
-        with pacsv.open_csv(pa.BufferReader(line), parse_options=pacsv.ParseOptions(**self._parse), convert_options=options) as reader:
+        options = pacsv.ParseOptions(**self._parse, invalid_row_handler=lambda row: "skip")
+        with pacsv.open_csv(pa.BufferReader(data), parse_options=options) as reader:  # reads the first block
             return list(reader.schema.names)
 
     def _rows(self, data: bytes, names: list[str], file: str) -> pa.Table:

@@ -42,7 +42,9 @@ class ParquetSource(DataSource):
         found = []
         for path in self._paths:
             with self._fragment(path) as fragment:
-                found.append(fragment.physical_schema.remove_metadata())
+                schema = fragment.physical_schema.remove_metadata()
+                columns.require(schema.names, schema.names)
+                found.append(schema)
         return reading.together(schema.empty_table() for schema in found).schema
 
     def read(self, query: Query) -> pa.Table:

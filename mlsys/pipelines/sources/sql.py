@@ -48,7 +48,10 @@ class SqlSource(DataSource):
     def schema(self) -> pa.Schema:
         """Names, and types as the first rows tell them (databases name their types in too many ways)."""
         with databases.reading(self._url, self._name) as connection:
-            return _fetch(connection, sa.select(*self._rows(connection).c).limit(1000)).schema
+            rows = self._rows(connection)
+            found = _fetch(connection, sa.select(*rows.c).limit(1000)).schema
+            empty = [field.name for field in found if pa.types.is_null(field.type)]
+            return _with_types(found, {name: _first(connection, rows.c[name]) for name in empty})
 
     def read(self, query: Query) -> pa.Table:
         with databases.reading(self._url, self._name) as connection:
@@ -76,8 +79,9 @@ class SqlSource(DataSource):
         return sa.table(bare, *(sa.column(column["name"]) for column in found), schema=schema or None)
 
     def _subquery(self, connection: sa.Connection, query: str) -> sa.FromClause:
-        text = re.sub(r"(?<![:\\]):(?!:)", r"\\:", query.strip().rstrip(";"))  # a colon is no parameter here
-        probe = connection.execute(sa.text(f"SELECT * FROM ({text}\n) AS probe WHERE 1 = 0"))
+        escaped = re.sub(r"(?<![:\\]):(?!:)", r"\\:", query.strip().rstrip(";"))  # a colon is no parameter here
+        text = f"{escaped}\n"  # a comment may stand last
+        probe = connection.execute(sa.text(f"SELECT * FROM ({text}) AS probe WHERE 1 = 0"))
         names = list(probe.keys())
         columns.require(names, names)
         return sa.text(text).columns(*(sa.column(name) for name in names)).subquery("q")
@@ -86,11 +90,19 @@ class SqlSource(DataSource):
 def _inside(connection: sa.Connection, rows: sa.FromClause, name: str, window: Window) -> sa.ColumnElement[bool]:
     """The window, widened, as what the database hands out as a timestamp; text is compared by its date, which stands first in it."""
     column = rows.c[name]
-    sample = connection.execute(sa.select(column).where(column.is_not(None)).limit(1)).scalar()
+    sample = _first(connection, column)
     if not isinstance(sample, str | date | None):
         raise errors.WrongType(f"The column '{name}' holds {type(sample).__name__}, not timestamps; store timestamps, or text in ISO 8601.")
     low, high = _bound(window.start, -MARGIN, sample), _bound(window.end, MARGIN, sample)
     return sa.and_(column >= low, column <= high)
+
+
+def _first(connection: sa.Connection, column: sa.ColumnElement[Any]) -> Any:
+    return connection.execute(sa.select(column).where(column.is_not(None)).limit(1)).scalar()
+
+
+def _with_types(schema: pa.Schema, values: Mapping[str, Any]) -> pa.Schema:
+    return pa.schema([field.with_type(_array([values[field.name]]).type) if field.name in values else field for field in schema])
 
 
 def _bound(end: datetime, margin: timedelta, sample: object) -> sa.BindParameter[Any]:
@@ -102,7 +114,7 @@ def _bound(end: datetime, margin: timedelta, sample: object) -> sa.BindParameter
 
 
 def _fetch(connection: sa.Connection, statement: sa.Select[Any]) -> pa.Table:
-    result = connection.execution_options(stream_results=True, yield_per=CHUNK).execute(statement)
+    result = connection.execute(statement, execution_options={"stream_results": True, "yield_per": CHUNK})
     names = list(result.keys())
     empty = pa.table({name: pa.nulls(0) for name in names})
     return reading.together([empty, *(_table(names, rows) for rows in result.partitions())])

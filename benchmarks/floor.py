@@ -1,0 +1,253 @@
+"""The floor: the train and the predict job as one would write them down in a script, with pandas, NumPy, pyarrow and LightGBM alone.
+
+It shares no code with mlsys, so it cannot get slow where mlsys does; that it does the same work shows in its errors, which are the same.
+UTC, quarter-hours, one series and a horizon of a day are taken for granted, which is what makes a script shorter than a system.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+STEP, DAY = pd.Timedelta("15min"), pd.Timedelta("1D")
+SLOTS, LOOKBACK, HOLDOUT_DAYS, SEEDS, ROUNDS = 96, 32, 28, 3, 300
+YEAR_DAYS, OVERCAST = 365.2425, 1.5
+PARAMS = {
+    "objective": "l1", "num_iterations": ROUNDS, "learning_rate": 0.05, "num_leaves": 31, "max_depth": -1, "max_bin": 127,
+    "feature_fraction": 0.6, "bagging_fraction": 0.7, "bagging_freq": 1, "lambda_l1": 0.0, "lambda_l2": 5.0, "min_gain_to_split": 0.0,
+    "min_child_samples": 60, "deterministic": True, "force_row_wise": True, "verbosity": -1, "num_threads": 1,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """A file, the meaning of its columns, where it stands; ``train`` and ``predict``: [start, end) in UTC."""
+
+    path: Path
+    timestamp: str
+    target: str
+    exogenous: tuple[str, ...]
+    latitude: float
+    longitude: float
+    train: tuple[str, str]
+    predict: tuple[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Features (rows x columns) of some timestamps, with what is known of them."""
+
+    times: pd.DatetimeIndex
+    values: Floats
+    target: Floats
+    naive: Floats
+    day: npt.NDArray[np.int64]
+    light: Mask
+    blind: Mask
+
+    def take(self, chosen: Mask) -> "Rows":
+        return Rows(**{name: value[chosen] for name, value in vars(self).items()})
+
+
+def train(data: Data, folder: Path, champion: Path | None) -> float:
+    """Read, features, the gate's fit, its scores (the champion's too), the final fit, both models written. Returns the hold-out's MAE."""
+    start, end = (pd.Timestamp(text, tz="UTC") for text in data.train)
+    frame = read(data, start - LOOKBACK * DAY, end)
+    moving = moves(frame, data)
+    rows = features(clean(frame, moving), data, start, end)
+    rows = rows.take(~np.isnan(rows.target))
+    late = rows.day >= rows.day[-1] - HOLDOUT_DAYS + 1
+    past, holdout = rows.take(~late), rows.take(late)
+    twin = fit(past)
+    score = float(np.mean(np.abs(forecast(twin, holdout) - holdout.target)))
+    np.mean(np.abs(naive(past, holdout) - holdout.target))
+    if champion is not None:
+        np.mean(np.abs(forecast(load(champion), holdout) - holdout.target))
+    final = fit(rows)
+    for name, model in (("final", final), ("twin", twin)):
+        (folder / f"{name}.json").write_text(json.dumps(dump(model, moving)))
+    return score
+
+
+def predict(data: Data, model: Path, output: Path) -> None:
+    """Load, read, features, forecast of the whole grid as far as the exogenous columns reach, parquet."""
+    start, end = (pd.Timestamp(text, tz="UTC") for text in data.predict)
+    loaded = load(model)
+    frame = read(data, start - LOOKBACK * DAY, end + DAY)
+    last = frame.index[frame.index < end][-1]
+    rows = features(clean(frame, loaded["moving"]), data, start, min(end, last + STEP))
+    columns = {
+        data.timestamp: rows.times,
+        "prediction": forecast(loaded, rows),
+        "quality": np.where(rows.blind | np.isnan(rows.naive), "substituted", "ok"),
+        "issued_at": rows.times.floor("D"),
+        "created_at": np.full(len(rows.times), np.datetime64("now", "us")),
+        "model_version_id": np.full(len(rows.times), "floor"),
+        "run_id": np.full(len(rows.times), "floor"),
+    }
+    pq.write_table(pa.table(columns), output, compression="zstd")
+
+
+def read(data: Data, start: pd.Timestamp, end: pd.Timestamp) -> pd.DataFrame:
+    inside = [(data.timestamp, ">=", start), (data.timestamp, "<", end)]
+    table = pq.read_table(data.path, columns=[data.timestamp, data.target, *data.exogenous], filters=inside)
+    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True).set_index(data.timestamp).sort_index()
+    frame.index = pd.DatetimeIndex(frame.index).as_unit("us")
+    return frame.astype(np.float64)
+
+
+def moves(frame: pd.DataFrame, data: Data) -> dict[str, tuple[float, float]]:
+    """Range of those columns whose standing still means a dead feed."""
+    known = {name: frame[name].dropna().to_numpy() for name in data.exogenous}
+    found = {name: (float(v.min()), float(v.max())) for name, v in known.items() if np.mean(v[1:] != v[:-1]) >= 0.2}
+    rest = {name for name, mask in dead(frame, found).items() if mask.mean() > 0.2}
+    return {name: bounds for name, bounds in found.items() if name not in rest}
+
+
+def dead(frame: pd.DataFrame, moving: dict[str, tuple[float, float]]) -> dict[str, Mask]:
+    """Stretches of over 12 hours in which all columns stand still, or one does within its range."""
+    if not moving:
+        return {}
+    values = {name: frame[name].to_numpy() for name in moving}
+    still = {name: np.concatenate([[False], (v[1:] == v[:-1]) | np.isnan(v[1:])]) for name, v in values.items()}
+    every = long(np.logical_and.reduce(list(still.values())), frame.index)
+    inner = {name: (values[name] > low) & (values[name] < high) for name, (low, high) in moving.items()}
+    return {name: every | (inner[name] & long(still[name], frame.index)) for name in moving}
+
+
+def long(still: Mask, index: pd.Index) -> Mask:
+    first = np.flatnonzero(~still)
+    last = np.append(first[1:] - 1, len(still) - 1)
+    lasting = (index[last] - index[first] + STEP > pd.Timedelta("12h")) & (last - first >= 7)
+    return np.asarray(np.repeat(lasting, last - first + 1))
+
+
+def clean(frame: pd.DataFrame, moving: dict[str, tuple[float, float]]) -> pd.DataFrame:
+    return frame.assign(**{name: frame[name].mask(mask) for name, mask in dead(frame, moving).items()})
+
+
+def features(frame: pd.DataFrame, data: Data, start: pd.Timestamp, end: pd.Timestamp) -> Rows:
+    """Laid out on a whole grid of days and quarters, every feature is a slice of it."""
+    begin, until = (start - (LOOKBACK - 1) * DAY).floor("D"), (end - STEP).floor("D") + 2 * DAY
+    grid = pd.date_range(begin, until, freq=STEP, inclusive="left", unit="us")
+    laid = frame.reindex(grid)
+    outside = laid[list(data.exogenous)].to_numpy()
+    around = [np.roll(outside, -k, axis=0) for k in range(-8, 9)]
+    inside = slice(*np.searchsorted(grid, pd.DatetimeIndex([start, end])))
+    times = grid[inside]
+    past, last = lags(laid[data.target].to_numpy().reshape(-1, SLOTS))
+    daily = np.repeat(laid[list(data.exogenous)].groupby(np.arange(len(grid)) // SLOTS).mean().to_numpy(), SLOTS, axis=0)
+    weather = np.hstack([*(around[8 + k] for k in (0, -8, -4, 4, 8)), centred(around), daily])
+    sun, light = solar(laid.loc[times], times, data)
+    values = np.column_stack([calendar(times), weather[inside], past[inside], sun])
+    dark = np.isnan(outside).all(axis=1).reshape(-1, SLOTS).all(axis=1).repeat(SLOTS) if data.exogenous else np.zeros(len(grid), dtype=bool)
+    return Rows(
+        times=times,
+        values=values,
+        target=laid[data.target].to_numpy()[inside],
+        naive=last[inside],
+        day=times.asi8 // 86_400_000_000,
+        light=light,
+        blind=dark[inside],
+    )
+
+
+def calendar(times: pd.DatetimeIndex) -> Floats:
+    day = 86_400_000_000
+    at = times.asi8
+    turns = (at / (YEAR_DAYS * day), (at - 4 * day) // day % 7 / 7, at % day / day)
+    return np.column_stack([f(2 * np.pi * turn) for turn in turns for f in (np.sin, np.cos)])
+
+
+def centred(around: list[Floats]) -> Floats:
+    total, count = np.zeros_like(around[0]), np.zeros_like(around[0])
+    for part in around:
+        total += np.nan_to_num(part)
+        count += ~np.isnan(part)
+    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+
+
+def lags(table: Floats) -> tuple[Floats, Floats]:
+    """Of a table of days by quarters: lags of 1, 2, 7 days, mean and maximum of 7 and 28, the last value there (seasonal naive)."""
+    padded = np.vstack([np.full((28, SLOTS), np.nan), table])
+    back = [padded[28 - k : 28 - k + len(table)] for k in range(29)]
+    total, count = np.zeros_like(table), np.zeros_like(table)
+    top, last = np.full_like(table, np.nan), np.full_like(table, np.nan)
+    columns = [back[1], back[2], back[7]]
+    for k in range(1, 29):
+        total += np.nan_to_num(back[k])
+        count += ~np.isnan(back[k])
+        top = np.fmax(top, back[k])
+        last = np.where(np.isnan(last), back[k], last)
+        if k in (7, 28):
+            columns += [np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0), top]
+    return np.column_stack([column.ravel() for column in [*columns, last]]), last.ravel()
+
+
+def solar(weather: pd.DataFrame, times: pd.DatetimeIndex, data: Data) -> tuple[Floats, Mask]:
+    """Spencer's sun, Haurwitz' clear sky, Kasten and Czeplak's clouds."""
+    middle = times + STEP / 2
+    year = middle.tz_localize(None).to_numpy().astype("datetime64[Y]").astype("datetime64[us]").astype(np.int64)
+    g = 2 * np.pi * (middle.asi8 - year) / 86_400_000_000 / 365
+    declination = 0.006918 - 0.399912 * np.cos(g) + 0.070257 * np.sin(g) - 0.006758 * np.cos(2 * g) + 0.000907 * np.sin(2 * g)
+    declination += -0.002697 * np.cos(3 * g) + 0.00148 * np.sin(3 * g)
+    minutes = 229.18 * (0.000075 + 0.001868 * np.cos(g) - 0.032077 * np.sin(g) - 0.014615 * np.cos(2 * g) - 0.040849 * np.sin(2 * g))
+    angle = np.radians((middle.asi8 % 86_400_000_000 / 3.6e9 + minutes / 60 - 12) * 15 + data.longitude)
+    phi = np.radians(data.latitude)
+    sine = np.sin(phi) * np.sin(declination) + np.cos(phi) * np.cos(declination) * np.cos(angle)
+    north = np.cos(phi) * np.sin(declination) - np.sin(phi) * np.cos(declination) * np.cos(angle)
+    azimuth = np.degrees(np.arctan2(-np.cos(declination) * np.sin(angle), north)) % 360
+    elevation = np.degrees(np.arcsin(np.clip(sine, -1, 1)))
+    up = np.sin(np.radians(elevation))
+    safe = np.maximum(up, 1e-6)
+    clear = np.where(up > 0, 1098 * safe * np.exp(-0.057 / safe), 0.0)
+    layers = [np.clip(weather[name].to_numpy() / scale(weather[name]), 0, 1) for name in sorted(data.exogenous) if "cloud" in name]
+    columns = [elevation, azimuth, clear]
+    if layers:
+        cover = 1 - np.prod([1 - layer for layer in layers], axis=0)
+        columns += [cover, *(clear * (1 - 0.75 * c**3.4) for c in ([cover, *layers] if len(layers) > 1 else [cover]))]
+    return np.column_stack(columns), elevation > -2
+
+
+def scale(column: "pd.Series[float]") -> float:
+    return 100.0 if column.max() > OVERCAST else 1.0
+
+
+def fit(rows: Rows) -> dict[str, Any]:
+    values, labels = np.ascontiguousarray(rows.values[rows.light]), rows.target[rows.light]
+    binned = lgb.Dataset(values, labels, params=PARAMS)
+    seeds = [{"bagging_seed": i, "feature_fraction_seed": i + 1, "extra_seed": i + 2, "objective_seed": i + 3} for i in range(SEEDS)]
+    boosters = [lgb.train(PARAMS | seed, binned) for seed in seeds]
+    return {"boosters": boosters, "clip": (float(rows.target.min()), float(rows.target.max()))}
+
+
+def forecast(model: dict[str, Any], rows: Rows) -> Floats:
+    found = np.zeros(len(rows.times))
+    values = np.ascontiguousarray(rows.values[rows.light])
+    total = np.sum([booster.predict(values, num_threads=1) for booster in model["boosters"]], axis=0)
+    found[rows.light] = np.clip(total / SEEDS, *model["clip"])
+    return found
+
+
+def naive(past: Rows, rows: Rows) -> Floats:
+    """The last value at that time of day, else the mean there."""
+    means = pd.Series(past.target).groupby(past.times.asi8 // 60_000_000 % 1440).mean()
+    return np.where(np.isnan(rows.naive), means.reindex(rows.times.asi8 // 60_000_000 % 1440).to_numpy(), rows.naive)
+
+
+def dump(model: dict[str, Any], moving: dict[str, tuple[float, float]]) -> dict[str, Any]:
+    return {"trees": [booster.model_to_string() for booster in model["boosters"]], "clip": model["clip"], "moving": moving}
+
+
+def load(path: Path) -> dict[str, Any]:
+    stored = json.loads(path.read_text())
+    return {"boosters": [lgb.Booster(model_str=text) for text in stored["trees"]], "clip": stored["clip"], "moving": stored["moving"]}

@@ -1,0 +1,202 @@
+"""Samples for the one contract suite: how to lay down given rows for each source, and how to read back what each destination wrote.
+
+A component that is installed but has no sample here fails the suite. Sources and destinations are here; features, models and checks keep
+theirs beside their own contract tests.
+"""
+
+import os
+import sqlite3
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import unquote, urlsplit
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+import pytest
+import sqlalchemy as sa
+
+from mlsys.pipelines import build
+from mlsys.pipelines.base import BlobStore, DataSource, Destination, Ports, Reporter
+from mlsys.pipelines.files import DataRoots
+from mlsys.records import Output
+
+POSTGRES = os.environ.get("MLSYS_TEST_DATABASE_URL", "")
+Spec = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """``spec`` builds the component; ``lay`` puts rows where the source will find them; ``fetch`` reads back what an Output names;
+    ``scratch`` is a table in PostgreSQL to drop afterwards."""
+
+    spec: Spec
+    ports: Ports
+    lay: Callable[[pa.Table], None] = lambda table: None
+    fetch: Callable[[Output], pa.Table] = lambda output: pa.table({})
+    scratch: str = ""
+
+
+def _ports(folder: Path, **connections: str) -> Ports:
+    nothing: Any = None  # sources and destinations touch neither blobs nor reporter
+    roots = DataRoots([folder / "data"])
+    (folder / "data").mkdir(exist_ok=True)
+    (folder / "outputs").mkdir(exist_ok=True)
+    return Ports(
+        blobs=cast(BlobStore, nothing), files=roots, outputs=folder / "outputs", reporter=cast(Reporter, nothing), connections=connections
+    )
+
+
+def _parquet_source(folder: Path) -> Sample:
+    def lay(table: pa.Table) -> None:
+        pq.write_table(table, folder / "data" / "rows.parquet", row_group_size=7)
+
+    return Sample(spec={"type": "parquet", "path": "rows.parquet"}, ports=_ports(folder), lay=lay)
+
+
+def _parquet_folder_source(folder: Path) -> Sample:
+    def lay(table: pa.Table) -> None:
+        (folder / "data" / "rows" / "deep").mkdir(parents=True, exist_ok=True)
+        half = table.num_rows // 2
+        pq.write_table(table.slice(half), folder / "data" / "rows" / "deep" / "a.pq")
+        pq.write_table(table.slice(0, half), folder / "data" / "rows" / "b.parquet")
+
+    return Sample(spec={"type": "parquet", "path": "rows"}, ports=_ports(folder), lay=lay)
+
+
+def _csv_source(folder: Path) -> Sample:
+    def lay(table: pa.Table) -> None:
+        pacsv.write_csv(table, folder / "data" / "rows.csv")
+
+    return Sample(spec={"type": "csv", "path": "rows.csv"}, ports=_ports(folder), lay=lay)
+
+
+def _sql_source(folder: Path, url: str, table: str, *, as_query: bool) -> Sample:
+    def lay(rows: pa.Table) -> None:
+        engine = sa.create_engine(url)
+        with engine.begin() as connection:
+            frame = rows.to_pandas()
+            frame.to_sql(table, connection, if_exists="replace", index=False)
+        engine.dispose()
+
+    what = {"query": f'SELECT * FROM "{table}" WHERE 1 = 1;'} if as_query else {"table": table}
+    return Sample(
+        spec={"type": "sql", "connection": "plant", **what}, ports=_ports(folder, plant=url), lay=lay, scratch=_scratch(url, table)
+    )
+
+
+def _parquet_destination(folder: Path) -> Sample:
+    def fetch(output: Output) -> pa.Table:
+        return pq.read_table(unquote(urlsplit(output.uri).path))
+
+    return Sample(spec={"type": "parquet"}, ports=_ports(folder), fetch=fetch)
+
+
+def _sql_destination(folder: Path, url: str, table: str) -> Sample:
+    def fetch(output: Output) -> pa.Table:
+        run_id = unquote(urlsplit(output.uri).query.removeprefix("run_id="))
+        engine = sa.create_engine(url)
+        with engine.connect() as connection:
+            if not sa.inspect(connection).has_table(table):
+                raise FileNotFoundError(table)
+            kinds = {"timestamp": sa.DateTime(timezone=engine.dialect.name != "sqlite")}
+            source = sa.table(table, *(sa.column(c["name"], kinds.get(c["name"])) for c in sa.inspect(connection).get_columns(table)))
+            rows = [dict(row) for row in connection.execute(sa.select(source).where(source.c.run_id == run_id)).mappings()]
+        engine.dispose()
+        for row in rows:
+            row["timestamp"] = row["timestamp"].replace(tzinfo=row["timestamp"].tzinfo or UTC)
+        return pa.Table.from_pylist(rows)
+
+    return Sample(
+        spec={"type": "sql_table", "connection": "plant", "table": table},
+        ports=_ports(folder, plant=url),
+        fetch=fetch,
+        scratch=_scratch(url, table),
+    )
+
+
+def _scratch(url: str, table: str) -> str:
+    return table if url == POSTGRES else ""
+
+
+def _sqlite(folder: Path) -> str:
+    sqlite3.connect(folder / "plant.db").close()
+    return f"sqlite:///{folder / 'plant.db'}"
+
+
+SOURCES: dict[str, list[Callable[[Path], Sample]]] = {
+    "parquet": [_parquet_source, _parquet_folder_source],
+    "csv": [_csv_source],
+    "sql": [
+        lambda folder: _sql_source(folder, _sqlite(folder), "rows", as_query=False),
+        lambda folder: _sql_source(folder, _sqlite(folder), "rows", as_query=True),
+    ],
+}
+DESTINATIONS: dict[str, list[Callable[[Path], Sample]]] = {
+    "parquet": [_parquet_destination],
+    "sql_table": [lambda folder: _sql_destination(folder, _sqlite(folder), "forecasts")],
+}
+if POSTGRES:
+    SOURCES["sql"] += [
+        lambda folder: _sql_source(folder, POSTGRES, _fresh(), as_query=False),
+        lambda folder: _sql_source(folder, POSTGRES, _fresh(), as_query=True),
+    ]
+    DESTINATIONS["sql_table"] += [lambda folder: _sql_destination(folder, POSTGRES, _fresh())]
+
+
+def _fresh() -> str:
+    return f"contract_{uuid.uuid4().hex[:8]}"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every installed component by itself, once for each of its samples; one without a sample once, to fail."""
+    for fixture, kind, samples in (("source_sample", DataSource, SOURCES), ("destination_sample", Destination, DESTINATIONS)):
+        if fixture in metafunc.fixturenames:
+            found = [(name, at) for name in build.available(kind) for at in range(max(1, len(samples.get(name, []))))]  # type: ignore[type-abstract]
+            metafunc.parametrize(fixture, found, indirect=True, ids=[f"{name}-{at}" for name, at in found])
+
+
+def _sample(samples: Mapping[str, list[Callable[[Path], Sample]]], wanted: tuple[str, int], folder: Path) -> Sample:
+    name, at = wanted
+    if name not in samples:
+        pytest.fail(f"The installed component '{name}' has no sample in tests/contract/conftest.py; add one.")
+    return samples[name][at](folder)
+
+
+@pytest.fixture
+def source_sample(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sample]:
+    yield from _cleaned(_sample(SOURCES, request.param, tmp_path))
+
+
+@pytest.fixture
+def destination_sample(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sample]:
+    yield from _cleaned(_sample(DESTINATIONS, request.param, tmp_path))
+
+
+def _cleaned(sample: Sample) -> Iterator[Sample]:
+    yield sample
+    if sample.scratch:
+        engine = sa.create_engine(POSTGRES)
+        with engine.begin() as connection:
+            connection.execute(sa.text(f'DROP TABLE IF EXISTS "{sample.scratch}"'))
+        engine.dispose()
+
+
+@pytest.fixture
+def rows() -> pa.Table:
+    """Two series of 40 quarter-hours, keys that look like numbers, gaps in target and exogenous, a column without a role."""
+    times = pd.date_range("2020-01-01", periods=40, freq="15min", tz="UTC").as_unit("us")
+    numbers = pd.Series(range(40), dtype="float64")
+    series = [
+        pd.DataFrame({"when": times, "site": site, "power": numbers * step, "cloud": numbers / 40, "note": "calm, dry"})
+        for site, step in (("007", 1), ("b", 2))
+    ]
+    frame = pd.concat(series, ignore_index=True)
+    frame.loc[frame.index % 9 == 3, "power"] = None
+    frame.loc[frame.index % 7 == 2, "cloud"] = None
+    return pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)

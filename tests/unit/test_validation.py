@@ -1,0 +1,128 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlsys.pipelines import settings, validation
+from mlsys.records import Validation
+
+GATE = settings.gate_defaults()
+CHANCE = np.random.default_rng(5)
+NAIVE = CHANCE.uniform(2, 3, 28)
+
+
+def evaluation(*, candidate: float = 0.7, champion: float | None = None, days: int = 28, rows: int = 96, **changes: Any) -> dict[str, Any]:
+    """Daily errors as multiples of the naive ones, with 5 % of independent noise each."""
+    noisy = {
+        who: (NAIVE[:days] * size * CHANCE.uniform(0.95, 1.05, days)).tolist() for who, size in (("a", candidate), ("b", champion or 1))
+    }
+    usual = {
+        "days": [f"2021-01-{i + 1:02}" for i in range(days)],
+        "rows": [rows] * days,
+        "expected_rows": 96 * days,
+        "candidate": noisy["a"],
+        "naive": NAIVE[:days].tolist(),
+        "champion": None if champion is None else noisy["b"],
+        "champion_id": None if champion is None else "champion",
+        "champion_note": "",
+        "bias": 0.1,
+        "target_level": 5.0,
+    }
+    return {**usual, **changes}
+
+
+def judge(of: dict[str, Any], *, champion: str | None = None, **changes: Any) -> Validation:
+    return validation.judge(of, {**GATE, **changes}, champion_expected=champion)
+
+
+def failed(of: Validation) -> set[str]:
+    return {check.name for check in of.checks if not check.passed}
+
+
+def test_judge__accepts_a_first_model_that_beats_naive() -> None:
+    found = judge(evaluation())
+    assert (found.decision, failed(found)) == ("accepted", set())
+
+
+def test_judge__a_first_model_must_win_by_a_margin_and_a_later_one_need_not() -> None:
+    near = evaluation(candidate=0.97, champion=0.97)
+    assert judge(near | {"champion": None, "champion_id": None}).decision == "rejected"
+    assert judge(near, champion="champion").decision == "accepted"
+
+
+def test_judge__rejects_what_is_worse_than_naive() -> None:
+    found = judge(evaluation(candidate=1.1, champion=1.1), champion="champion")
+    assert (found.decision, failed(found)) == ("rejected", {"better_than_naive"})
+
+
+@pytest.mark.parametrize(("candidate", "decision"), [(0.65, "accepted"), (0.72, "accepted"), (0.85, "rejected")])
+def test_judge__holds_a_candidate_against_the_champion(candidate: float, decision: str) -> None:
+    found = judge(evaluation(candidate=candidate, champion=0.7), champion="champion")
+    assert found.decision == decision
+    assert failed(found) == (set() if decision == "accepted" else {"not_worse_than_champion"})
+
+
+def test_judge__too_few_days_cannot_be_judged() -> None:
+    found = judge(evaluation(days=19, champion=0.1), champion="champion")
+    assert (found.decision, failed(found)) == ("cannot_judge", {"scored_days"})
+
+
+def test_judge__too_many_missing_rows_cannot_be_judged() -> None:
+    assert failed(judge(evaluation(rows=70))) == {"coverage"}
+    assert judge(evaluation(rows=70)).decision == "cannot_judge"
+    assert judge(evaluation(rows=70), min_coverage=0.7).decision == "accepted"
+
+
+def test_judge__a_champion_that_saw_the_holdout_cannot_be_compared() -> None:
+    found = judge(evaluation() | {"champion_id": "champion", "champion_note": "its twin was trained up to then"}, champion="champion")
+    assert (found.decision, failed(found)) == ("cannot_judge", {"champion_comparable"})
+    assert "its twin was trained up to then" in [check.detail for check in found.checks]
+
+
+def test_judge__a_champion_that_changed_meanwhile_cannot_be_compared() -> None:
+    assert judge(evaluation(champion=0.7), champion="another").decision == "cannot_judge"
+    assert judge(evaluation(), champion="another").decision == "cannot_judge"
+
+
+def test_judge__a_champion_that_went_away_meanwhile_leaves_a_first_model() -> None:
+    assert judge(evaluation(champion=0.1), champion=None).decision == "accepted"
+
+
+def test_judge__bias_only_warns() -> None:
+    found = judge(evaluation(bias=-1.0))
+    assert (found.decision, failed(found)) == ("accepted", {"bias"})
+
+
+def test_judge__records_every_number_accepted_or_not() -> None:
+    for found in (
+        judge(evaluation(candidate=0.7, champion=0.7), champion="champion"),
+        judge(evaluation(candidate=2, champion=0.7), champion="champion"),
+    ):
+        assert {c.name for c in found.checks} == {
+            "scored_days", "coverage", "champion_comparable", "better_than_naive", "not_worse_than_champion", "bias",
+        }  # fmt: skip
+        assert all(c.value is not None and c.threshold is not None and c.detail for c in found.checks)
+
+
+def test_judge__is_the_same_each_time() -> None:
+    of = evaluation(candidate=0.72, champion=0.7)
+    assert judge(of, champion="champion") == judge(of, champion="champion")
+
+
+def test_judge__nothing_scored_is_no_crash() -> None:
+    assert judge(evaluation(days=0, champion=0.7), champion="champion").decision == "cannot_judge"
+
+
+def test_upper_ratio__grows_with_confidence_and_holds_the_plain_ratio() -> None:
+    champion = CHANCE.uniform(1, 2, 28)
+    candidate = champion * CHANCE.uniform(0.9, 1.3, 28)
+    bounds = [validation.upper_ratio(candidate, champion, draws=1000, block_days=3, confidence=c, seed=0) for c in (0.5, 0.9, 0.99)]
+    assert bounds == sorted(bounds)
+    assert bounds[0] == pytest.approx(candidate.mean() / champion.mean(), abs=0.03)
+    assert bounds[0] < bounds[1]
+
+
+def test_upper_ratio__a_perfect_champion_is_only_equalled_by_another() -> None:
+    options = {"draws": 100, "block_days": 3, "confidence": 0.9, "seed": 0}
+    assert validation.upper_ratio(np.zeros(28), np.zeros(28), **options) == 1
+    assert validation.upper_ratio(np.ones(28), np.zeros(28), **options) == np.inf
