@@ -24,7 +24,7 @@ SAMPLE = {
     "source": {"type": "parquet", "path": "pv_power.parquet"},
     "timestamp": "timestamp",
     "target": "power",
-    "model": {"type": "lightgbm", "params": {"num_iterations": 5}},
+    "model": {"type": "lightgbm", "params": {"num_iterations": 50}},
 }
 JOB = {"model_name": "real", "start_date": "2012-01-01", "end_date": "2012-12-31"}
 

@@ -1,5 +1,7 @@
 """Fills a registry with many valid runs, versions and promotions: copies of ones that real jobs wrote, so that rows have their real size."""
 
+from collections import Counter
+
 import sqlalchemy as sa
 
 from mlsys.registry.promotions import digest
@@ -10,7 +12,7 @@ TRAININGS, PROMOTED = 4, 2  # one run in so many trains; one version in so many 
 
 _RUNS = """
 INSERT INTO runs (id, kind, model_name, trigger, spec, created_at)
-SELECT substr(md5(n::text), 1, 12), r.kind, :prefix || n % :models, r.trigger, r.spec, now() - (:count - n) * interval '1 second'
+SELECT substr(md5(n::text), 1, 12), r.kind, :prefix || n / :trainings % :models, r.trigger, r.spec, now() - (:count - n) * interval '1 second'
 FROM generate_series(1, :count) n JOIN runs r ON r.id = CASE WHEN n % :trainings = 0 THEN :train ELSE :predict END ORDER BY n
 """
 _HISTORY = """
@@ -63,7 +65,11 @@ def _promote(connection: sa.Connection, prefix: str) -> None:
     found = connection.execute(sa.select(v.model_name, v.model_version_id, v.created_at).where(v.model_name.startswith(prefix)).order_by(v.seq))
     heads: dict[str, dict[str, object]] = {}
     entries = []
-    for name, version, at in list(found)[::PROMOTED]:
+    seen: Counter[str] = Counter()
+    for name, version, at in found:
+        seen[name] += 1
+        if seen[name] % PROMOTED:
+            continue
         head = heads.get(name)
         entry = {
             "model_name": name,

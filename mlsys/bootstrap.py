@@ -132,13 +132,18 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
     return System(config=config, services=services, database=database, engine=engine, presence=presence, runner=runner, recovery=recovery)
 
 
-def declared(config: Config) -> dict[str, dict[str, Any]]:
-    """The normalised definitions of all configured models. Raises Invalid naming ``models.<name>.<key>``."""
+def declared(config: Config, *, components: bool = False) -> dict[str, dict[str, Any]]:
+    """The normalised definitions of all configured models. Raises Invalid naming ``models.<name>.<key>``.
+
+    ``components``: also the options of every component, which takes the imports of a job.
+    """
     found: dict[str, dict[str, Any]] = {}
     wrong: dict[str, list[str]] = {}
     for name, raw in config.models.items():
         try:
             found[name] = definition.normalise(raw)
+            if components:
+                definition.check_components(found[name])
         except errors.Invalid as error:
             wrong |= {f"models.{name}.{key}": texts for key, texts in error.fields.items()}
     if wrong:

@@ -14,6 +14,7 @@ from mlsys.api.services import Services
 
 class _Api(Api):  # type: ignore[misc]
     ERROR_SCHEMA = schemas.ProblemOut
+    DEFAULT_RESPONSE_CONTENT_TYPE = problems.CONTENT_TYPE  # the default responses are all errors
 
     def _register_error_handlers(self) -> None:
         """Ours are in problems.py."""

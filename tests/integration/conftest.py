@@ -12,7 +12,6 @@ MODELS = {
     "naive": front.definition(model={"type": "seasonal_naive"}),
     "idle": front.definition(timezone="Europe/Amsterdam"),
     "dated": front.definition(created_at="known"),
-    "Prognose für Köln": front.definition(),
 }
 
 

@@ -171,13 +171,9 @@ def test_trigger__of_our_own_command_line_is_told_apart(world: World) -> None:
     assert run["trigger"] == {"type": "cli"}
 
 
-def test_model_names__may_be_words_of_any_language(world: World) -> None:
-    run = front.train(world.client, model_name="Prognose für Köln")
-    assert run["result"]["promoted"] is True
-    assert front.predict(world.client, model_name="Prognose für Köln")["status"] == "succeeded"
-    answer = world.client.get("/models/Prognose für Köln/production")
-    assert answer.json is not None
-    assert answer.json["model_version_id"] == run["result"]["model_version_id"]
-    listed = world.client.get("/runs", query_string={"model_name": "Prognose für Köln"}).json
-    assert listed is not None
-    assert len(listed["items"]) == 2
+@pytest.mark.parametrize("name", ["nothing", "Prognose für Köln", "quick ", "QUICK", "quick/../idle", "\U0001f31e", "x" * 200])
+def test_model_name__unknown_is_named(world: World, name: str) -> None:
+    for path, body in (("/job/train", TRAIN), ("/job/predict", PREDICT)):
+        found = front.errors_of(world.client.post(path, json=body | {"model_name": name}))
+        assert list(found) == ["model_name"]
+        assert "GET /models" in found["model_name"][0]
