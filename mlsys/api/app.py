@@ -14,7 +14,12 @@ from mlsys.api.services import Services
 
 class _Api(Api):  # type: ignore[misc]
     ERROR_SCHEMA = schemas.ProblemOut
-    DEFAULT_RESPONSE_CONTENT_TYPE = problems.CONTENT_TYPE  # the default responses are all errors
+
+    def _register_responses(self) -> None:
+        """The default responses are all errors."""
+        usual, self.DEFAULT_RESPONSE_CONTENT_TYPE = self.DEFAULT_RESPONSE_CONTENT_TYPE, problems.CONTENT_TYPE
+        super()._register_responses()
+        self.DEFAULT_RESPONSE_CONTENT_TYPE = usual
 
     def _register_error_handlers(self) -> None:
         """Ours are in problems.py."""
