@@ -33,7 +33,7 @@ from mlsys.storage.embedded import EmbeddedPostgres
 from mlsys.storage.migrate import Migrator
 
 _log = logging.getLogger(__name__)
-_GRACE_SECONDS = 10.0
+_GRACE_SECONDS = 5.0
 
 
 @dataclass(kw_only=True)

@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import front
 import numpy as np
 import pandas as pd
 import pytest
-
-import front
 from front import PREDICT, TRAIN, World
 
 
@@ -151,7 +150,8 @@ WRONG_PREDICT: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.usefixtures("untouched")
 @pytest.mark.parametrize(
     ("path", "body", "changes", "field"),
-    [("/job/train", TRAIN, *wrong) for wrong in WRONG + WRONG_TRAIN] + [("/job/predict", PREDICT, *wrong) for wrong in WRONG + WRONG_PREDICT],
+    [("/job/train", TRAIN, *wrong) for wrong in WRONG + WRONG_TRAIN]
+    + [("/job/predict", PREDICT, *wrong) for wrong in WRONG + WRONG_PREDICT],
     ids=lambda value: None if isinstance(value, str) else "",
 )
 def test_body__a_wrong_field_is_named(world: World, path: str, body: dict[str, Any], changes: dict[str, Any], field: str) -> None:
@@ -185,8 +185,22 @@ def test_body__numbers_that_are_none_are_named(world: World, number: str) -> Non
 
 @pytest.mark.parametrize(
     "path",
-    ["/runs?colour=red", "/runs/x?a=1", "/runs/x/logs?a=1", "/models?a=1", "/models/quick?a=1", "/models/quick/production?a=1", "/health/?a=1"]
-    + ["/models/quick/versions?a=1", "/models/quick/versions/x?a=1", "/models/quick/promotions?a=1", "/migrate/?a=1", "/model/demote?model_name=quick&a=1"],
+    [
+        "/runs?colour=red",
+        "/runs/x?a=1",
+        "/runs/x/logs?a=1",
+        "/models?a=1",
+        "/models/quick?a=1",
+        "/models/quick/production?a=1",
+        "/health/?a=1",
+    ]
+    + [
+        "/models/quick/versions?a=1",
+        "/models/quick/versions/x?a=1",
+        "/models/quick/promotions?a=1",
+        "/migrate/?a=1",
+        "/model/demote?model_name=quick&a=1",
+    ],
 )
 def test_query__unknown_fields_are_refused(world: World, path: str) -> None:
     assert list(front.errors_of(world.client.get(path))) in (["a"], ["colour"])

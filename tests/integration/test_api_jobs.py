@@ -4,14 +4,27 @@ import re
 from datetime import datetime
 from typing import Any
 
+import front
 import pandas as pd
 import pytest
 from flask.testing import FlaskClient
-
-import front
 from front import PREDICT, TRAIN, World
 
-RUN = {"id", "kind", "model_name", "status", "trigger", "spec", "attempt", "created_at", "started_at", "finished_at", "progress", "result", "error"}
+RUN = {
+    "id",
+    "kind",
+    "model_name",
+    "status",
+    "trigger",
+    "spec",
+    "attempt",
+    "created_at",
+    "started_at",
+    "finished_at",
+    "progress",
+    "result",
+    "error",
+}
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +180,9 @@ def _version(client: FlaskClient, id: str) -> Any:
 
 
 def test_trigger__of_our_own_command_line_is_told_apart(world: World) -> None:
-    run = front.ended(world.client.post("/job/train", json=TRAIN | {"model_name": "naive"}, headers=front.WAIT | {"User-Agent": "mlsys-cli/0"}))
+    run = front.ended(
+        world.client.post("/job/train", json=TRAIN | {"model_name": "naive"}, headers=front.WAIT | {"User-Agent": "mlsys-cli/0"})
+    )
     assert run["trigger"] == {"type": "cli"}
 
 

@@ -2,10 +2,9 @@
 
 from typing import Any
 
+import front
 import pytest
 from flask.testing import FlaskClient
-
-import front
 from front import World
 
 TRIGGER = {"type": "api"}
@@ -81,13 +80,16 @@ def test_runs__filters_are_joined_by_and(world: World, query: dict[str, Any], nu
 
 
 @pytest.mark.parametrize("limit", ["0", "201", "-1", "1.5", "x", "", "1e2", "9" * 400])
-@pytest.mark.parametrize("path", ["/runs", "/models", "/models/quick/versions", "/models/quick/promotions", "/runs/x/logs", "/runs/x/history"])
+@pytest.mark.parametrize(
+    "path", ["/runs", "/models", "/models/quick/versions", "/models/quick/promotions", "/runs/x/logs", "/runs/x/history"]
+)
 def test_limit__outside_1_to_200_is_invalid(world: World, path: str, limit: str) -> None:
     assert list(front.errors_of(world.client.get(path, query_string={"limit": limit}))) == ["limit"]
 
 
 @pytest.mark.parametrize(
-    "cursor", ["", "x", "YmVmb3JlOjA", "YmVmb3JlOi0x", "YWZ0ZXI6MQ", "YmVmb3JlOjE=", "YmVmb3JlOjk5OTk5OTk5OTk5OTk5OTk5OTk5", "é", "x" * 101, "1"]
+    "cursor",
+    ["", "x", "YmVmb3JlOjA", "YmVmb3JlOi0x", "YWZ0ZXI6MQ", "YmVmb3JlOjE=", "YmVmb3JlOjk5OTk5OTk5OTk5OTk5OTk5OTk5", "é", "x" * 101, "1"],
 )
 @pytest.mark.parametrize("path", ["/runs", "/models", "/models/quick/versions", "/models/quick/promotions"])
 def test_cursor__that_no_page_gave_is_invalid(world: World, path: str, cursor: str) -> None:
@@ -100,7 +102,9 @@ def test_runs__filters_outside_their_words_are_invalid(world: World, query: dict
 
 
 @pytest.mark.parametrize("id", ["nothing", "x" * 5000, "é", "1; DROP TABLE runs", "%2e%2e"])
-@pytest.mark.parametrize("path", ["/runs/{}", "/runs/{}/logs", "/runs/{}/history", "/models/{}", "/models/{}/versions", "/models/{}/production"])
+@pytest.mark.parametrize(
+    "path", ["/runs/{}", "/runs/{}/logs", "/runs/{}/history", "/models/{}", "/models/{}/versions", "/models/{}/production"]
+)
 def test_unknown__is_not_found(world: World, path: str, id: str) -> None:
     front.errors_of(world.client.get(path.format(id)), 404)
 

@@ -4,9 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import pytest
-
 import front
+import pytest
 from front import World
 
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options", "trace"}
@@ -21,7 +20,9 @@ def document(world: World) -> Any:
 
 
 def operations(document: Any) -> list[tuple[str, str, Any]]:
-    return [(path, method, operation) for path, item in document["paths"].items() for method, operation in item.items() if method in METHODS]
+    return [
+        (path, method, operation) for path, item in document["paths"].items() for method, operation in item.items() if method in METHODS
+    ]
 
 
 def references(value: Any) -> list[str]:
@@ -55,7 +56,9 @@ def test_document__has_the_parts_that_every_document_must_have(document: Any) ->
         assert path.startswith("/"), path
         assert operation["responses"], (path, method)
         assert all(re.fullmatch(r"[1-5]\d\d|default", status) for status in operation["responses"])
-        declared = {p["name"] for p in (*operation.get("parameters", ()), *document["paths"][path].get("parameters", ())) if p["in"] == "path"}
+        declared = {
+            p["name"] for p in (*operation.get("parameters", ()), *document["paths"][path].get("parameters", ())) if p["in"] == "path"
+        }
         assert declared == set(re.findall(r"{(\w+)}", path)), path
         assert "nullable" not in str(operation)
     assert "nullable" not in str(document["components"]), "3.1 says null in the type"
@@ -70,7 +73,9 @@ def test_document__names_every_route_and_no_other(world: World, document: Any) -
             path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
             served |= {(path, method.lower()) for method in view.methods}
     assert {(path, method) for path, method, _ in operations(document)} == served
-    assert {"/job/train", "/job/predict", "/model/promote", "/model/demote", "/health/", "/migrate/", "/runs/{id}"} <= set(document["paths"])
+    assert {"/job/train", "/job/predict", "/model/promote", "/model/demote", "/health/", "/migrate/", "/runs/{id}"} <= set(
+        document["paths"]
+    )
 
 
 def test_document__says_that_errors_are_problems(document: Any) -> None:
@@ -92,7 +97,11 @@ def fits(document: Any, schema: Any, value: Any, at: str = "") -> list[str]:
         return [f"{at}: {value!r} is no {types}"]
     if isinstance(value, dict) and "properties" in schema:
         odd = [f"{at}.{name}" for name in value.keys() ^ schema["properties"].keys()]
-        return odd + [f for name in value.keys() & schema["properties"].keys() for f in fits(document, schema["properties"][name], value[name], f"{at}.{name}")]
+        return odd + [
+            f
+            for name in value.keys() & schema["properties"].keys()
+            for f in fits(document, schema["properties"][name], value[name], f"{at}.{name}")
+        ]
     if isinstance(value, list) and "items" in schema:
         return [found for inner in value for found in fits(document, schema["items"], inner, f"{at}[]")]
     return []

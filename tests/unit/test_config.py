@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from mlsys import config, errors
+from mlsys.pipelines import definition
 
 SHIPPED = Path(__file__).parents[2] / "config.yaml"
 SECRET = "postgresql+psycopg2://me:hunter2@db/mlsys"

@@ -63,7 +63,9 @@ def test_origin__a_foreign_page_changes_nothing(client: FlaskClient, method: str
     assert answer.status_code == 403, answer.text
 
 
-@pytest.mark.parametrize("headers", [{}, {"Origin": "http://localhost:5000"}, {"Sec-Fetch-Site": "none"}, {"Sec-Fetch-Site": "same-origin"}])
+@pytest.mark.parametrize(
+    "headers", [{}, {"Origin": "http://localhost:5000"}, {"Sec-Fetch-Site": "none"}, {"Sec-Fetch-Site": "same-origin"}]
+)
 @pytest.mark.parametrize(("method", "path"), CHANGING)
 def test_origin__our_own_pages_and_programs_pass(client: FlaskClient, method: str, path: str, headers: dict[str, str]) -> None:
     answer = client.open(path, method=method, headers={"Host": "localhost:5000", **headers})
