@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 STEP, DAY = pd.Timedelta("15min"), pd.Timedelta("1D")
-SLOTS, LOOKBACK, HOLDOUT_DAYS, SEEDS, ROUNDS = 96, 32, 28, 3, 300
+SLOTS, LOOKBACK, HOLDOUT_DAYS, SEEDS, ROUNDS = 96, 31, 28, 3, 300
 YEAR_DAYS, OVERCAST = 365.2425, 1.5
 PARAMS = {
     "objective": "l1", "num_iterations": ROUNDS, "learning_rate": 0.05, "num_leaves": 31, "max_depth": -1, "max_bin": 127,
@@ -82,7 +82,7 @@ def predict(data: Data, model: Path, output: Path) -> None:
     """Load, read, features, forecast of the whole grid as far as the exogenous columns reach, parquet."""
     start, end = (pd.Timestamp(text, tz="UTC") for text in data.predict)
     loaded = load(model)
-    frame = read(data, start - LOOKBACK * DAY, end + DAY)
+    frame = read(data, start - (LOOKBACK + 1) * DAY, end + DAY + 4 * STEP)
     last = frame.index[frame.index < end][-1]
     rows = features(clean(frame, loaded["moving"]), data, start, min(end, last + STEP))
     columns = {
@@ -137,7 +137,7 @@ def clean(frame: pd.DataFrame, moving: dict[str, tuple[float, float]]) -> pd.Dat
 
 def features(frame: pd.DataFrame, data: Data, start: pd.Timestamp, end: pd.Timestamp) -> Rows:
     """Laid out on a whole grid of days and quarters, every feature is a slice of it."""
-    begin, until = (start - (LOOKBACK - 1) * DAY).floor("D"), (end - STEP).floor("D") + 2 * DAY
+    begin, until = (start - LOOKBACK * DAY).floor("D"), (end - STEP).floor("D") + 2 * DAY
     grid = pd.date_range(begin, until, freq=STEP, inclusive="left", unit="us")
     laid = frame.reindex(grid)
     outside = laid[list(data.exogenous)].to_numpy()

@@ -17,9 +17,9 @@ class _Api(Api):  # type: ignore[misc]
 
     def _register_responses(self) -> None:
         """The default responses are all errors."""
-        usual, self.DEFAULT_RESPONSE_CONTENT_TYPE = self.DEFAULT_RESPONSE_CONTENT_TYPE, problems.CONTENT_TYPE
+        self.DEFAULT_RESPONSE_CONTENT_TYPE = problems.CONTENT_TYPE
         super()._register_responses()
-        self.DEFAULT_RESPONSE_CONTENT_TYPE = usual
+        del self.DEFAULT_RESPONSE_CONTENT_TYPE  # back to the class's own
 
     def _register_error_handlers(self) -> None:
         """Ours are in problems.py."""

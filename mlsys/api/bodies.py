@@ -59,7 +59,7 @@ def flat(messages: Any, prefix: str = "") -> Iterator[tuple[str, list[str]]]:
 
 
 def read_json(data: bytes, *, max_depth: int) -> Any:
-    """The value. Raises Malformed for what is not JSON in UTF-8 or nested too deep, Invalid for NaN, infinity, twin keys, unstorable text."""
+    """The value. Raises Malformed for what is no JSON in UTF-8 or nested too deep, Invalid for NaN, infinity, twin keys, unstorable text."""
     too_deep = errors.Malformed(f"The JSON is nested deeper than {max_depth} levels.")
     try:
         # decoded here: json itself would also take UTF-16, and half a surrogate pair

@@ -37,7 +37,7 @@ def build(services: Services) -> Blueprint:
         @jobs.alt_response(200, schema=schemas.RunOut, description="The run has ended while Prefer: wait held the answer.")
         def post(self, body: Mapping[str, Any]) -> Response:
             """Predict with the version in production, or the one named."""
-            chosen = {name: body.get(name) for name in ("model_version_id", "model_at", "data_at")}
+            chosen: dict[str, Any] = {name: body.get(name) for name in ("model_version_id", "model_at", "data_at")}
             asked = PredictRequest(**_common(body), **chosen)
             return _answer(services, services.jobs.predict(asked, trigger={"type": blueprints.caller()}))
 

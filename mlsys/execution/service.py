@@ -1,7 +1,6 @@
 """Accepts jobs: checks a request against the registries, appends the queued run, and hands its id to the runner after the commit."""
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 from mlsys import errors
@@ -29,7 +28,7 @@ class JobService:
             return self._queue(unit, "train", spec, trigger)
 
     def predict(self, request: PredictRequest, *, trigger: Json) -> Run:
-        """Queues a prediction by the version in production (at ``model_at``), or the one named. Raises as train(); Conflict without a version."""
+        """Queues a prediction by the version in production (at ``model_at``), or the one named. Raises Invalid; Conflict without a version."""
         with self._units() as unit:
             spec = self._spec(unit, request)
             version = self._version(unit, request, timezone=spec["definition"]["timezone"])

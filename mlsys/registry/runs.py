@@ -1,4 +1,4 @@
-"""The run registry: what was asked for, every state it went through, its log lines. Each state change is one statement with its history and event."""
+"""The run registry: what was asked for, its states, its log lines. Each state change is one statement with its history and event."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -69,7 +69,8 @@ WITH moved AS (
     + _TOLD
 )
 _PROGRESS = sa.text(
-    "UPDATE run_state SET progress = CAST(:progress AS jsonb) WHERE run_id = :id AND status = 'running' AND owner = :owner AND attempt = :attempt"
+    "UPDATE run_state SET progress = CAST(:progress AS jsonb) "
+    "WHERE run_id = :id AND status = 'running' AND owner = :owner AND attempt = :attempt"
 )
 _LOG = sa.text("INSERT INTO run_logs (run_id, attempt, at, level, message) VALUES (:id, :attempt, :at, :level, :message)")
 _UNATTENDED = sa.text(
@@ -177,7 +178,7 @@ class RunRepository:
         return Page(items=lines, next_cursor=following)
 
     def unattended(self, *, lock_class: int, owner: int) -> Sequence[tuple[str, int]]:
-        """(run, attempt) of what runs for an owner that holds no lock of ``lock_class`` (its process is gone), and of all that ``owner`` has."""
+        """(run, attempt) of what runs for an owner without a lock of ``lock_class`` (its process is gone), and of all that ``owner`` has."""
         return [(row[0], row[1]) for row in self._connection.execute(_UNATTENDED, {"lock_class": lock_class, "owner": owner})]
 
     def queued(self, *, before: datetime) -> Sequence[str]:

@@ -15,7 +15,8 @@ from mlsys.storage import tables
 
 _INSERT = sa.text(
     """
-INSERT INTO model_versions (model_version_id, model_name, version, run_id, created_at, artifact, twin, twin_cutoff, spec, metrics, validation)
+INSERT INTO model_versions
+    (model_version_id, model_name, version, run_id, created_at, artifact, twin, twin_cutoff, spec, metrics, validation)
 SELECT :id, :model_name, coalesce(max(version), 0) + 1, :run_id, :at, CAST(:artifact AS jsonb), CAST(:twin AS jsonb), :twin_cutoff,
        CAST(:spec AS jsonb), CAST(:metrics AS jsonb), CAST(:validation AS jsonb)
 FROM model_versions WHERE model_name = :model_name

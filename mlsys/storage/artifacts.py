@@ -19,7 +19,7 @@ class FolderBlobs:
         self.folder = folder
 
     def put(self, data: bytes) -> Blob:
-        """Stores the bytes durably and returns their address; the same bytes again change nothing. Raises Unavailable (a full disk, say)."""
+        """Stores the bytes durably and returns their address; the same again change nothing. Raises Unavailable (a full disk, say)."""
         sha256 = hashlib.sha256(data).hexdigest()
         path = self._path(sha256)
         try:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, TimeoutError
+from sqlalchemy.exc import DBAPIError
 
 from mlsys import errors
 
@@ -38,7 +38,7 @@ def translated() -> Iterator[None]:
     """Turns what may pass (connection lost, something timed out, schema moved by another) into DatabaseUnavailable, without driver text."""
     try:
         yield
-    except TimeoutError:
+    except sa.exc.TimeoutError:
         raise errors.DatabaseUnavailable("All database connections are in use; try again.", retry_after=1) from None
     except DBAPIError as error:
         if _code(error) in _OTHER_SCHEMA:

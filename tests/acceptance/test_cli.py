@@ -7,9 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import front
+import pytest
 import serving
 
 WINDOW = ("--start", "2020-01-01", "--end", "2020-03-15")

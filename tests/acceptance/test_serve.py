@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import pytest
-
 import front
+import pytest
 import serving
 from serving import Served
 
@@ -194,7 +193,10 @@ def test_terminate__gives_the_running_job_back_and_a_restart_finishes_it(quick: 
 
 def test_second_server__on_the_same_home_serves_and_takes_over(quick: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
-    with serving.serve(home, config=quick / "config.yaml", data=quick) as first, serving.serve(home, config=quick / "config.yaml", data=quick) as second:
+    with (
+        serving.serve(home, config=quick / "config.yaml", data=quick) as first,
+        serving.serve(home, config=quick / "config.yaml", data=quick) as second,
+    ):
         run = first.run("/job/train", front.TRAIN)
         assert second.call("GET", f"/runs/{run['id']}").body == run
         assert second.run("/job/predict", front.PREDICT)["status"] == "succeeded"
@@ -246,6 +248,8 @@ def test_train__on_the_command_line_talks_to_the_running_server(quick: Path, tmp
 
 
 def test_idle__one_process_of_ours_and_the_database_s(served: Served) -> None:
-    children = subprocess.run(["ps", "-o", "comm=", "--ppid", str(served.process.pid)], capture_output=True, text=True, check=False).stdout.split()
+    children = subprocess.run(
+        ["ps", "-o", "comm=", "--ppid", str(served.process.pid)], capture_output=True, text=True, check=False
+    ).stdout.split()
     assert set(children) <= {"postgres"}
     assert os.path.exists(f"/proc/{served.process.pid}")

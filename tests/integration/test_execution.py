@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import front
 import pytest
 import sqlalchemy as sa
-
-import front
 from front import PREDICT, TRAIN, World
+
 from mlsys.execution.presence import LOCK_CLASS
 from mlsys.records import Run
 from mlsys.storage import tables
@@ -190,7 +190,9 @@ def test_job__lives_through_the_loss_of_every_database_connection(
         assert gate.entered.wait(20)
         other = sa.create_engine(sa.make_url(database_url), poolclass=sa.NullPool)
         with other.connect() as connection:
-            pids = sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+            pids = sa.text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
             assert len(list(connection.scalars(pids))) >= 1
         world.system.recovery.sweep()
         gate.open.set()
@@ -202,7 +204,9 @@ def test_job__lives_through_the_loss_of_every_database_connection(
 def test_prefer__waiting_never_takes_all_threads(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with front.started(tmp_path, database_url, MODELS, **{"server.threads": 2}) as world:
         gate = hold(world, monkeypatch)
-        first = threading.Thread(target=world.client.application.test_client().post, args=("/job/train",), kwargs={"json": TRAIN, "headers": front.WAIT})
+        first = threading.Thread(
+            target=world.client.application.test_client().post, args=("/job/train",), kwargs={"json": TRAIN, "headers": front.WAIT}
+        )
         first.start()
         assert gate.entered.wait(20)
         started = time.monotonic()

@@ -3,10 +3,10 @@
 import re
 
 import flask
+import front
 import pytest
 from flask.testing import FlaskClient
 
-import front
 from mlsys import errors
 from mlsys.api import problems
 from mlsys.bootstrap import System
