@@ -12,7 +12,7 @@ from mlsys.api.fields import Day, Flag, Instant
 from mlsys.api.services import Services
 
 
-class _Api(Api):  # type: ignore[misc]
+class _Api(Api):
     ERROR_SCHEMA = schemas.ProblemOut
 
     def _register_responses(self) -> None:

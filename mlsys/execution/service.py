@@ -28,7 +28,7 @@ class JobService:
             return self._queue(unit, "train", spec, trigger)
 
     def predict(self, request: PredictRequest, *, trigger: Json) -> Run:
-        """Queues a prediction by the version in production (at ``model_at``), or the one named. Raises Invalid; Conflict without a version."""
+        """Queues a prediction by the version in production (at ``model_at``), or the one named. Raises Invalid, Conflict without one."""
         with self._units() as unit:
             spec = self._spec(unit, request)
             version = self._version(unit, request, timezone=spec["definition"]["timezone"])

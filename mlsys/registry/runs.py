@@ -178,7 +178,7 @@ class RunRepository:
         return Page(items=lines, next_cursor=following)
 
     def unattended(self, *, lock_class: int, owner: int) -> Sequence[tuple[str, int]]:
-        """(run, attempt) of what runs for an owner without a lock of ``lock_class`` (its process is gone), and of all that ``owner`` has."""
+        """(run, attempt) of what runs for an owner without a lock of ``lock_class`` (its process is gone), and all that ``owner`` has."""
         return [(row[0], row[1]) for row in self._connection.execute(_UNATTENDED, {"lock_class": lock_class, "owner": owner})]
 
     def queued(self, *, before: datetime) -> Sequence[str]:

@@ -143,11 +143,11 @@ def test_check_config__names_the_nearest_key(place: dict[str, Path], tmp_path: P
     file = tmp_path / "config.yaml"
     file.write_text('{"sever": {"port": 1}, "server": {"prot": 5000, "threads": "many"}, "datum": {}}')
     told = mlsys(place | {"config": file}, "check-config", code=2).stderr
-    assert all(name in told for name in ("'server'", "server.port", "server.threads", "'data'")), told
+    assert all(name in told for name in ("nearest is server of", "nearest is server.port", "server.threads", "nearest is data of")), told
     file.write_text('{"models": {"m": {"sorce": {}, "timestamp": "t", "target": "y"}}}')
     told = mlsys(place | {"config": file}, "check-config", code=2).stderr
     assert "models.m.sorce" in told
-    assert "'source'" in told
+    assert "source" in told.replace("sorce", "")
 
 
 def test_unreachable_server__exits_1_and_says_how_to_start_one(place: dict[str, Path]) -> None:
@@ -156,9 +156,17 @@ def test_unreachable_server__exits_1_and_says_how_to_start_one(place: dict[str, 
     assert "mlsys serve" in found.stderr
 
 
+_HELP = """
+import sys, mlsys.cli
+try:
+    mlsys.cli.main(["--help"])
+except SystemExit:
+    print(sorted({module.split(".")[0] for module in sys.modules}))
+"""
+
+
 def test_help__imports_nothing_heavy() -> None:
-    program = "import sys, mlsys.cli\ntry: mlsys.cli.main(['--help'])\nexcept SystemExit: pass\nprint(sorted({m.split('.')[0] for m in sys.modules}))"
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=serving.REPOSITORY)
+    found = subprocess.run([sys.executable, "-c", _HELP], capture_output=True, text=True, check=True, cwd=serving.REPOSITORY)
     for module in ("pandas", "sqlalchemy", "flask", "pyarrow", "numpy", "lightgbm", "alembic", "waitress", "marshmallow", "yaml"):
         assert f"'{module}'" not in found.stdout.splitlines()[-1], module
     for command in ("serve", "demo", "train", "predict", "runs", "models", "promote", "demote", "db", "check-config"):

@@ -117,7 +117,7 @@ def raw(served: Served, data: bytes) -> bytes:
 )
 def test_socket__nonsense_is_a_problem_like_any_other(served: Served, data: bytes, status: int) -> None:
     answer = raw(served, data)
-    assert answer.startswith(b"HTTP/1.") and answer[9:12] == str(status).encode(), answer[:200]
+    assert answer[:7] + answer[8:12] == f"HTTP/1. {status}".encode(), answer[:200]
     assert b"application/problem+json" in answer
     assert f'"status": {status}'.encode() in answer
     assert b"waitress" not in answer.lower()
@@ -180,7 +180,7 @@ def test_kill__during_training_loses_nothing_and_leaves_no_database_server(quick
 def test_terminate__gives_the_running_job_back_and_a_restart_finishes_it(quick: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     with serving.serve(home, config=quick / "config.yaml", data=quick) as first:
-        id = running(first, front.TRAIN | {"params": LONG | {"seeds": 3}})
+        id = running(first, front.TRAIN | {"params": LONG | {"seeds": 2}})
         started = time.monotonic()
         assert first.terminate() == 0
         assert time.monotonic() - started < 20

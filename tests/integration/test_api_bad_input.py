@@ -193,8 +193,6 @@ def test_body__numbers_that_are_none_are_named(world: World, number: str) -> Non
         "/models/quick?a=1",
         "/models/quick/production?a=1",
         "/health/?a=1",
-    ]
-    + [
         "/models/quick/versions?a=1",
         "/models/quick/versions/x?a=1",
         "/models/quick/promotions?a=1",

@@ -1,5 +1,6 @@
 """The promotion log: walking back, one chain under races, tampering that shows; and the versions it tells of."""
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
@@ -113,7 +114,7 @@ def test_promote__fifty_at_once_leave_one_chain(engine: sa.Engine, units: Units,
         list(pool.map(lambda number: production.promote("m", ids[number % 10], actor=f"thread {number}"), range(50)))
     entries = chain(engine)
     assert broken_links(entries) == []
-    assert all(first["model_version_id"] != second["model_version_id"] for first, second in zip(entries, entries[1:], strict=False))
+    assert all(first["model_version_id"] != second["model_version_id"] for first, second in itertools.pairwise(entries))
     assert [entry["previous_model_version_id"] for entry in entries] == [None, *(entry["model_version_id"] for entry in entries[:-1])]
     assert {entry["model_version_id"] for entry in entries} == set(ids)
     assert events(engine).count("model.promoted") == len(entries)
