@@ -168,7 +168,8 @@ def _blind(series: pd.DataFrame, rows: pd.DatetimeIndex, layout: Layout) -> Mask
     wanted, near = calendar.instants(rows), calendar.microseconds(NEAR)
     after = np.searchsorted(seen, wanted)
     before, beyond = seen[np.maximum(after - 1, 0)], seen[np.minimum(after, len(seen) - 1)]
-    return np.minimum(np.abs(wanted - before), np.abs(beyond - wanted)) > near
+    blind: Mask = np.minimum(np.abs(wanted - before), np.abs(beyond - wanted)) > near
+    return blind
 
 
 def _joined(values: Sequence[Any]) -> Any:

@@ -5,6 +5,7 @@ theirs beside their own contract tests.
 """
 
 import sqlite3
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC
@@ -80,9 +81,7 @@ def _sql_source(folder: Path, url: str, table: str, *, as_query: bool) -> Sample
         engine.dispose()
 
     what = {"query": f'SELECT * FROM "{table}" WHERE 1 = 1;'} if as_query else {"table": table}
-    return Sample(
-        spec={"type": "sql", "connection": "plant", **what}, ports=_ports(folder, plant=url), lay=lay
-    )
+    return Sample(spec={"type": "sql", "connection": "plant", **what}, ports=_ports(folder, plant=url), lay=lay)
 
 
 def _parquet_destination(folder: Path) -> Sample:
@@ -120,7 +119,7 @@ def _sqlite(folder: Path) -> str:
 
 
 Lay = Callable[[Path, str], Sample]
-"""From a folder, and the URL of an empty PostgreSQL database."""
+"""From a folder, and the URL of a PostgreSQL database."""
 
 SOURCES: dict[str, list[Lay]] = {
     "parquet": [lambda folder, _: _parquet_source(folder), lambda folder, _: _parquet_folder_source(folder)],
@@ -128,17 +127,22 @@ SOURCES: dict[str, list[Lay]] = {
     "sql": [
         lambda folder, _: _sql_source(folder, _sqlite(folder), "rows", as_query=False),
         lambda folder, _: _sql_source(folder, _sqlite(folder), "rows", as_query=True),
-        lambda folder, postgres: _sql_source(folder, postgres, "rows", as_query=False),
-        lambda folder, postgres: _sql_source(folder, postgres, "rows", as_query=True),
+        lambda folder, postgres: _sql_source(folder, postgres, _fresh(), as_query=False),
+        lambda folder, postgres: _sql_source(folder, postgres, _fresh(), as_query=True),
     ],
 }
 DESTINATIONS: dict[str, list[Lay]] = {
     "parquet": [lambda folder, _: _parquet_destination(folder)],
     "sql_table": [
         lambda folder, _: _sql_destination(folder, _sqlite(folder), "forecasts"),
-        lambda folder, postgres: _sql_destination(folder, postgres, "forecasts"),
+        lambda folder, postgres: _sql_destination(folder, postgres, _fresh()),
     ],
 }
+
+
+def _fresh() -> str:
+    """The samples share one database."""
+    return f"contract_{uuid.uuid4().hex[:8]}"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -156,7 +160,7 @@ def _sample(samples: Mapping[str, list[Lay]], wanted: tuple[str, int], folder: P
     return samples[name][at](folder, postgres)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def postgres(embedded_server: Any) -> Iterator[str]:
     url = embedded_server.empty()
     yield url
