@@ -21,12 +21,13 @@ def write(path: Path, data: bytes | memoryview, *, what: str) -> None:
         finally:
             temporary.unlink(missing_ok=True)
         for folder in (path.parent, path.parent.parent):
-            _sync(folder)
+            sync_folder(folder)
     except OSError as error:
         raise errors.Unavailable(f"{what} cannot be written ({error.strerror}); nothing was stored.") from error
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Makes a rename or removal in a folder last."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
