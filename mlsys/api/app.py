@@ -4,12 +4,27 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from flask import Blueprint, Flask
+import orjson
+from flask import Blueprint, Flask, Response
+from flask.json.provider import JSONProvider
 from flask_smorest import Api
 
 from mlsys.api import guard, jobs, models, problems, production, runs, schemas, system
 from mlsys.api.fields import Day, Flag, Instant
 from mlsys.api.services import Services
+
+
+class _Json(JSONProvider):
+    """orjson: a page of runs is 100 kB, and the standard library took a third of its time to write it. NaN becomes null."""
+
+    def dumps(self, obj: Any, **kwargs: Any) -> str:
+        return orjson.dumps(obj).decode()
+
+    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
+        return orjson.loads(s)
+
+    def response(self, *args: Any, **kwargs: Any) -> Response:
+        return Response(orjson.dumps(self._prepare_response_obj(args, kwargs)), mimetype="application/json")
 
 
 class _Api(Api):
@@ -37,7 +52,7 @@ def create_app(services: Services, *, pages: Sequence[Blueprint] = ()) -> Flask:
         "OPENAPI_JSON_PATH": "openapi.json",
         "API_SPEC_OPTIONS": {"info": {"description": "Train, check, promote, use, watch and explain forecasting models."}},
     }
-    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.json = _Json(app)
     app.url_map.strict_slashes = False
     guard.register(app, services)
     problems.register(app)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
@@ -29,6 +30,7 @@ def make_engine(url: str, *, pool_size: int, statement_timeout_seconds: float) -
         max_overflow=0,
         pool_timeout=10,
         pool_pre_ping=True,
+        json_deserializer=orjson.loads,
         connect_args={"options": options, "connect_timeout": 10, "application_name": "mlsys"},
     )
 
