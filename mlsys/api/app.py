@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 from flask import Blueprint, Flask, Response
-from flask.json.provider import JSONProvider
+from flask.json.provider import DefaultJSONProvider
 from flask_smorest import Api
 
 from mlsys.api import guard, jobs, models, problems, production, runs, schemas, system
@@ -14,14 +14,8 @@ from mlsys.api.fields import Day, Flag, Instant
 from mlsys.api.services import Services
 
 
-class _Json(JSONProvider):
-    """orjson: a page of runs is 100 kB, and the standard library took a third of its time to write it. NaN becomes null."""
-
-    def dumps(self, obj: Any, **kwargs: Any) -> str:
-        return orjson.dumps(obj).decode()
-
-    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
-        return orjson.loads(s)
+class _Json(DefaultJSONProvider):
+    """Answers are written by orjson: a page of runs is 100 kB, and the standard library took a third of its time. NaN becomes null."""
 
     def response(self, *args: Any, **kwargs: Any) -> Response:
         return Response(orjson.dumps(self._prepare_response_obj(args, kwargs)), mimetype="application/json")
