@@ -158,7 +158,10 @@ def make_system(tmp_path: Path, database_url: str) -> Iterator[MakeSystem]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec") and item.callspec.params.get("server") == "system":
+        if not isinstance(item, pytest.Function):
+            continue
+        on_system = hasattr(item, "callspec") and item.callspec.params.get("server") == "system"
+        if on_system or "small_disk" in item.fixturenames:
             item.add_marker(pytest.mark.needs_parts)
 
 

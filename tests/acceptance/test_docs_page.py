@@ -15,6 +15,7 @@ import pytest
 from mlsys.api import server as http
 from mlsys.application import make_app
 
+pytestmark = pytest.mark.needs_parts
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),

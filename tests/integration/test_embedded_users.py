@@ -54,6 +54,7 @@ os.execvp(sys.argv[2], sys.argv[2:])
 
 # starting a second one matters: setpriv keeps root's passage through folders for the first
 CAN_RUN = "import psycopg2, subprocess, sys, mlsys.storage.embedded; subprocess.run([sys.executable, '-c', ''], check=True)"
+pytestmark = pytest.mark.needs_parts
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
