@@ -1,5 +1,6 @@
 """Shows that this process lives: a session advisory lock, held on a connection of its own. The database itself drops it when we die."""
 
+import contextlib
 import secrets
 import threading
 
@@ -33,7 +34,11 @@ class Presence:
             self._connection = connection
 
     def release(self) -> None:
+        """Lets go at once: closing the connection alone would leave the lock until the server has noticed."""
         with self._lock:
+            if self._connection is not None:
+                with contextlib.suppress(sa.exc.DBAPIError):
+                    self._connection.execute(sa.text("SELECT pg_advisory_unlock_all()"))
             self._drop()
 
     def _drop(self) -> None:
