@@ -21,8 +21,9 @@ from mlsys.execution.recovery import Recovery
 from mlsys.execution.runner import Handler, Runner
 from mlsys.execution.service import JobService
 from mlsys.execution.waiting import RunWaiter
-from mlsys.pipelines import definition
+from mlsys.pipelines import base, definition
 from mlsys.pipelines.base import Ports, Reporter
+from mlsys.pipelines.build import build as build_component
 from mlsys.pipelines.files import DataRoots
 from mlsys.registry.production import Production
 from mlsys.registry.schema import Schema
@@ -96,8 +97,7 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
     )
     signals = Signals()
     units = partial(UnitOfWork, engine=engine, clock=clock, signals=signals)
-    blobs = FolderBlobs(folder=Path(config.artifacts.url) if config.artifacts.url else config.home / "artifacts")
-    files = DataRoots([*config.data.roots, sample.FOLDER])
+    blobs, files = _blobs(config), _files(config)
     ports_for = partial(_ports, config=config, blobs=blobs, files=files)
     presence = Presence(engine=engine)
     handlers: dict[str, Handler] = {
@@ -132,23 +132,43 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
     return System(config=config, services=services, database=database, engine=engine, presence=presence, runner=runner, recovery=recovery)
 
 
-def declared(config: Config, *, components: bool = False) -> dict[str, dict[str, Any]]:
-    """The normalised definitions of all configured models. Raises Invalid naming ``models.<name>.<key>``.
-
-    ``components``: also the options of every component, which takes the imports of a job.
-    """
+def declared(config: Config) -> dict[str, dict[str, Any]]:
+    """The normalised definitions of all configured models. Raises Invalid naming ``models.<name>.<key>``."""
     found: dict[str, dict[str, Any]] = {}
     wrong: dict[str, list[str]] = {}
     for name, raw in config.models.items():
         try:
             found[name] = definition.normalise(raw)
-            if components:
-                definition.check_components(found[name])
         except errors.Invalid as error:
             wrong |= {f"models.{name}.{key}": texts for key, texts in error.fields.items()}
     if wrong:
         raise errors.Invalid(wrong, "The configuration is not valid.")
     return found
+
+
+def check_parts(config: Config, models: Mapping[str, dict[str, Any]]) -> dict[str, str]:
+    """Builds the source and destination of every model, which takes the imports of a job, and reads no data.
+
+    Raises Invalid for options that cannot work. Returns what only lacks its data file yet, which may still come: field -> text.
+    """
+    ports = _ports(_Silent(), config=config, blobs=_blobs(config), files=_files(config))
+    wrong: dict[str, list[str]] = {}
+    lacking: dict[str, str] = {}
+    for name, declaration in models.items():
+        for part, kind in (("source", base.DataSource), ("destination", base.Destination)):
+            try:
+                build_component(kind, declaration[part], ports=ports, field=part)
+            except errors.Invalid as error:
+                lacking |= {f"models.{name}.{part}.path": " ".join(texts) for key, texts in error.fields.items() if key == "file_path"}
+                wrong |= {f"models.{name}.{key}": texts for key, texts in error.fields.items() if key != "file_path"}
+    if wrong:
+        raise errors.Invalid(wrong, "The configuration is not valid.")
+    return lacking
+
+
+class _Silent:
+    def progress(self, step: str, done: int, total: int) -> None: ...
+    def log(self, message: str, *, level: str = "info") -> None: ...
 
 
 def make_home(home: Path) -> None:
@@ -164,6 +184,14 @@ def _declare(units: Units, models: Mapping[str, dict[str, Any]]) -> None:
         for name, declaration in models.items():
             unit.models.define(name, declaration)
         unit.commit()
+
+
+def _blobs(config: Config) -> FolderBlobs:
+    return FolderBlobs(folder=Path(config.artifacts.url) if config.artifacts.url else config.home / "artifacts")
+
+
+def _files(config: Config) -> DataRoots:
+    return DataRoots([*config.data.roots, sample.FOLDER])
 
 
 def _ports(reporter: Reporter, *, config: Config, blobs: FolderBlobs, files: DataRoots) -> Ports:

@@ -14,6 +14,8 @@ from werkzeug.exceptions import UnsupportedMediaType
 
 from mlsys import errors
 
+MOST_VALUES = 10_000  # no command has as many; each unknown one would cost an error message
+
 
 class StrictParser(FlaskParser):
     """webargs' parser with our reading of JSON, unknown query fields refused, and errors as errors.Invalid."""
@@ -70,8 +72,12 @@ def read_json(data: bytes, *, max_depth: int) -> Any:
         where = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
         raise errors.Malformed(f"The body is not valid JSON in UTF-8{where}.") from None
     level: list[tuple[str, Any]] = [("", value)]
+    count = 0
     for _ in range(max_depth + 1):
         level = [inner for name, outer in level for inner in _inside(name, outer)]
+        count += len(level)
+        if count > MOST_VALUES:
+            raise errors.Malformed(f"The JSON holds more than {MOST_VALUES} values.")
         if not level:
             return value
     raise too_deep

@@ -1,6 +1,7 @@
 """The one place where errors become HTTP answers: RFC 9457 problem+json, one shape for all, never a traceback, path or driver text."""
 
 import http
+import itertools
 import json
 import logging
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ STATUS: Mapping[type[errors.MlsysError], int] = {
     errors.BadData: 422,
     errors.Unavailable: 503,
 }
+_MOST_FIELDS = 50
 _SAID = {
     404: "There is nothing at this address; /openapi.json lists what there is.",
     405: "This address does not take this method; the Allow header names those it takes.",
@@ -87,4 +89,6 @@ def body(status: int, detail: str, *, request_id: str, kind: str | None = None, 
         "detail": detail,
         "request_id": request_id,
     }
-    return json.dumps(found if fields is None else found | {"errors": dict(fields)}).encode()
+    if fields is not None:
+        found["errors"] = dict(itertools.islice(fields.items(), _MOST_FIELDS))
+    return json.dumps(found).encode()

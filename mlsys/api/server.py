@@ -73,7 +73,9 @@ def bind(app: Flask, *, host: str, port: int, threads: int, max_body_bytes: int)
             port=port,
             threads=threads,
             max_request_body_size=_DRAINED,
-            channel_timeout=60,
+            channel_timeout=30,
+            connection_limit=1000,
+            asyncore_use_poll=True,  # select() cannot watch that many
             ident="mlsys",
             clear_untrusted_proxy_headers=True,
             expose_tracebacks=False,

@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> Any:
         sys.exit(130)
     except ClientError as error:
         click.echo(f"Error: {error}", err=True)
-        sys.exit(2 if 400 <= error.status < 500 else 1)
+        sys.exit(2 if error.status in (400, 404, 422) else 1)
     except (errors.ConfigError, errors.Invalid) as error:
         click.echo(f"Error: {_told(error)}", err=True)
         sys.exit(2)

@@ -15,7 +15,7 @@ from mlsys.client import Api
 
 
 @click.command(help="List models; with MODEL show its versions and what was in production.")
-@click.argument("model_name", metavar="MODEL", required=False)
+@click.argument("model_name", metavar="[MODEL]", required=False)
 @as_json
 @configured
 def models(config_file: Path | None, home: Path | None, json_: bool, model_name: str | None) -> None:

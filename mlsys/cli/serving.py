@@ -2,6 +2,7 @@
 
 import contextlib
 import ipaddress
+import logging
 import signal
 import socket
 import threading
@@ -15,6 +16,8 @@ from mlsys import errors, logs
 from mlsys.cli.connection import announced
 from mlsys.cli.options import configured, listening, read_config
 from mlsys.config import Config
+
+_log = logging.getLogger(__name__)
 
 
 @click.command(help="Serve the HTTP API and work on the queue, until stopped.")
@@ -40,7 +43,8 @@ def run(config: Config, *, ready: Callable[[str], contextlib.AbstractContextMana
     from mlsys.api import server as http
     from mlsys.application import make_app
 
-    bootstrap.declared(config, components=True)  # a wrong option is told now, not by the first job
+    for field, text in bootstrap.check_parts(config, bootstrap.declared(config)).items():  # told now, not by the first job
+        _log.warning("%s: %s", field, text)
     system = bootstrap.build(config)
     server = http.bind(
         make_app(system.services),

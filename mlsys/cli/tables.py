@@ -78,6 +78,9 @@ def _trained(result: Mapping[str, Any]) -> None:
 def _predicted(result: Mapping[str, Any]) -> None:
     say(f"  {result['output']['rows']} rows by version {result['model_version_id']}")
     say(f"  written to {result['output']['uri']}")
+    for check in result["checks"]:
+        if not check["passed"]:
+            say(f"  warning: {check['name']}: {check['detail']}")
 
 
 def show_metrics(metrics: Mapping[str, Any]) -> None:

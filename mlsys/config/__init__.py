@@ -12,10 +12,10 @@ from typing import Any
 
 from mlsys import errors
 from mlsys.config import layers, schema
-from mlsys.config.schema import Artifacts, Config, Data, Database, Described, Execution, Logging, Server, describe
+from mlsys.config.schema import Artifacts, Config, Data, Database, Described, Execution, Logging, Server, describe, in_force
 from mlsys.config.values import Given, UnfitError
 
-__all__ = ["Artifacts", "Config", "Data", "Database", "Described", "Execution", "Logging", "Server", "describe", "load"]
+__all__ = ["Artifacts", "Config", "Data", "Database", "Described", "Execution", "Logging", "Server", "describe", "in_force", "load"]
 
 FILE = Path("config.yaml")
 MISSING = object()

@@ -13,6 +13,7 @@ from mlsys.config import schema
 
 Names = tuple[str, ...]
 PREFIX = "MLSYS_"
+OTHERS = ("MLSYS_URL", "MLSYS_POSTGRES_BIN")  # read elsewhere
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,8 @@ class Layers:
                 self._put(("home",), value, Origin(where=name, base=self.cwd, text=True))
             elif name.startswith(PREFIX) and "__" in name:
                 self._add_variable(name, value)
+            elif name.startswith(PREFIX) and (meant := _meant(name)):
+                self.problems.append(f"{name}: there is no such setting. Did you mean {meant}?")
 
     def _add_variable(self, name: str, value: str) -> None:
         names = self._as_written(tuple(part.lower() for part in name.removeprefix(PREFIX).split("__")))
@@ -105,6 +108,18 @@ class Layers:
                 return
         inside[names[-1]] = value
         self.origins = {path: of for path, of in self.origins.items() if path[: len(names)] != names} | {names: origin}
+
+
+def _meant(name: str) -> str | None:
+    """The variable that a name without ``__`` is a slip of. MLSYS_SERVER_PORT and the like are left alone: Kubernetes sets such."""
+    import difflib
+
+    if name in OTHERS or name.endswith(("_HOST", "_PORT")):
+        return None
+    settings = {f"{PREFIX}HOME"} | {variable(key) for key in schema.rules() if "." in key}
+    single = {setting.replace("__", "_"): setting for setting in settings}
+    found = difflib.get_close_matches(name, [*single, *OTHERS], n=1, cutoff=0.9)
+    return single.get(found[0], found[0]) if found else None
 
 
 def known(names: Names) -> bool:

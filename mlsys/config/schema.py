@@ -124,6 +124,19 @@ class Config:
     models: Mapping[str, Mapping[str, Any]] = key({}, "The models, as {name: definition}.", values.mapping(), free=True)
 
 
+def in_force(config: Config) -> dict[str, Any]:
+    """Every key but the models by its dotted name, in force and JSON-able, secrets masked."""
+    shown = {}
+    for name, rule in rules().items():
+        title, _, last = name.rpartition(".")
+        value = getattr(getattr(config, title) if title else config, last)
+        if rule.secret and value:
+            value = dict.fromkeys(value, "***") if isinstance(value, Mapping) else "***"
+        shown[name] = [str(item) for item in value] if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
+    del shown["models"]
+    return shown
+
+
 def sections() -> dict[str, type[Section]]:
     return {f.name: f.type for f in fields(Config) if isinstance(f.type, type) and issubclass(f.type, Section)}
 

@@ -30,7 +30,7 @@ class RunReporter:
         if self._stopping.is_set():
             raise Stopping
         before, at = self._last
-        if step == before and time.monotonic() - at < _INTERVAL:
+        if step == before and done < total and time.monotonic() - at < _INTERVAL:
             return
         self._last = (step, time.monotonic())
         try:

@@ -110,7 +110,7 @@ class Runner:
         except errors.MlsysError as error:
             reporter.log(str(error), level="error")
             self._fail(run, error.kind, str(error))
-        except Exception as error:
+        except BaseException as error:  # a component may raise SystemExit: it ends the run, not this thread
             _log.exception("run %s failed unexpectedly", run.id)
             reporter.log(f"Unexpected {type(error).__name__}; the server's log has the details.", level="error")
             self._fail(

@@ -30,6 +30,8 @@ def learn(series: Sequence[pd.DataFrame], columns: Sequence[str], layout: Layout
         values = [frame[name].to_numpy(dtype=np.float64) for frame in series]
         if not weights.sum() or np.average([_changes(column) for column in values], weights=weights) < MOVING:
             continue
+        if _two_valued(values):  # a flag rests by nature
+            continue
         rests = [_nights(column, frame.index, layout) for column, frame in zip(values, series, strict=True)]
         if np.average(rests, weights=weights) < NIGHTLY:
             found[name] = (min(float(f[name].min()) for f in series), max(float(f[name].max()) for f in series))
@@ -37,7 +39,7 @@ def learn(series: Sequence[pd.DataFrame], columns: Sequence[str], layout: Layout
 
 
 def dead_stretches(frame: pd.DataFrame, moving: Moving, layout: Layout) -> dict[str, Mask]:
-    """Per moving column the rows to be taken as missing: where all of them stand still at once, or one does at a value inside its range.
+    """Per moving column the rows to be taken as missing: where all (two or more) stand still at once, or one does inside its range.
 
     A single column resting at its lowest or highest value is weather (no cloud, full cloud), not a fault.
     """
@@ -46,7 +48,9 @@ def dead_stretches(frame: pd.DataFrame, moving: Moving, layout: Layout) -> dict[
         return {}
     values = {name: frame[name].to_numpy(dtype=np.float64) for name in present}
     still = {name: _still(column) for name, column in values.items()}
-    together = _long(np.logical_and.reduce(list(still.values())), frame.index, layout)
+    together = np.zeros(len(frame), dtype=bool)
+    if len(still) > 1:
+        together = _long(np.logical_and.reduce(list(still.values())), frame.index, layout)
     return {
         name: together | ((values[name] > low) & (values[name] < high) & _long(still[name], frame.index, layout))
         for name, (low, high) in present.items()
@@ -67,6 +71,11 @@ def verdict(touched: int, rows: int, moving: Moving) -> Verdict:
     share = touched / rows if rows else 0.0
     detail = f"{touched} of {rows} rows had frozen {', '.join(sorted(moving))}: taken as missing" if touched else "no dead stretch found"
     return Verdict(name="cleaning", passed=touched == 0, value=round(share, 6), threshold=0.0, detail=detail, blocking=False)
+
+
+def _two_valued(values: Sequence[npt.NDArray[np.float64]]) -> bool:
+    known = np.concatenate([column[~np.isnan(column)] for column in values])
+    return not len(known) or bool(np.isin(known, (known.min(), known.max())).all())
 
 
 def _changes(values: npt.NDArray[np.float64]) -> float:

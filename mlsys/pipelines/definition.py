@@ -81,17 +81,6 @@ def with_request(definition: Mapping[str, Any], *, file_path: str | None = None,
     return merged
 
 
-def check_components(definition: Mapping[str, Any]) -> None:
-    """Hold the options of a normalised definition's source and destination against their classes; raises Invalid.
-
-    Apart from normalise() because it imports those classes, and with them pandas and Arrow: for ``check-config`` and the like.
-    """
-    for field, kind in (("source", base.DataSource), ("destination", base.Destination)):
-        chosen = build.component_class(kind, definition[field]["type"], field=field)
-        given = {name: option for name, option in definition[field].items() if name != "type"}
-        options.check(given, build.option_parameters(chosen), hints={}, field=field)
-
-
 def features(definition: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The features that are switched on, each with its options."""
     return {name: {} if chosen is True else dict(chosen) for name, chosen in definition["features"].items() if chosen is not False}

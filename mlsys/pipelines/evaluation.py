@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mlsys import errors
 from mlsys.pipelines import calendar
 from mlsys.pipelines.featurise import Features
 
@@ -67,6 +68,10 @@ def metrics(holdout: Features, candidate: Floats, naive: Floats, rival: Rival | 
         found["skill"] = 1 - mae / naive_mae
     if rival and rival.forecast is not None:
         found["champion_mae"] = float(np.mean(np.abs(rival.forecast - holdout.target)))
+    if not np.isfinite(list(found.values())).all():
+        raise errors.BadData(
+            "The target's values are too large to be scored: their errors overflow. Check its unit and the largest values."
+        )
     return found
 
 

@@ -1,5 +1,6 @@
 """Checks values that users send against an allow-list of base.Parameter: name, type, inclusive range. Knows no model."""
 
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -7,12 +8,15 @@ from typing import Any
 from mlsys import errors
 from mlsys.pipelines import base, options
 
+MOST = 20  # unknown names told of
+
 
 def check(given: Any, known: Mapping[str, base.Parameter], *, field: str) -> dict[str, Any]:
     """The values as plain data. Raises Invalid naming each wrong one as ``field.name``."""
     if not isinstance(given, Mapping):
         raise errors.Invalid({field: "This must be a mapping of names to values."})
-    wrong = {f"{field}.{name}": f"Unknown parameter; {options.nearest(str(name), known)}." for name in given if name not in known}
+    unknown = itertools.islice((name for name in given if name not in known), MOST)
+    wrong = {f"{field}.{name}": f"Unknown parameter; {options.nearest(str(name), known)}." for name in unknown}
     for name, value in given.items():
         text = problem(value, known[name]) if name in known else None
         if text:

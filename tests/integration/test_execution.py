@@ -180,6 +180,23 @@ def test_job__an_unexpected_error_tells_nothing_of_our_insides(tmp_path: Path, d
         assert "/secret/path" not in logs.text + str(run)
 
 
+@pytest.mark.parametrize("raised", [SystemExit(3), KeyboardInterrupt()])
+def test_job__a_component_that_would_end_the_process_ends_its_run(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch, raised: BaseException
+) -> None:
+    def leaving(run: Run, reporter: Any) -> Any:
+        raise raised
+
+    with front.started(tmp_path, database_url, MODELS) as world:
+        monkeypatch.setitem(world.system.runner._handlers, "train", leaving)  # type: ignore[arg-type]
+        run = front.train(world.client)
+        assert (run["status"], run["error"]["kind"]) == ("failed", "internal")
+        monkeypatch.undo()
+        run = front.train(world.client)
+        assert run["status"] == "succeeded"
+        assert run["progress"]["done"] == run["progress"]["total"]
+
+
 def test_job__lives_through_the_loss_of_every_database_connection(
     tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

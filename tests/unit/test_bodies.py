@@ -1,11 +1,12 @@
 """What a body may hold: the reader of JSON, attacked."""
 
+import json
 import time
 
 import pytest
 
 from mlsys import errors
-from mlsys.api.bodies import read_json
+from mlsys.api.bodies import MOST_VALUES, read_json
 
 
 def read(data: bytes | str, *, max_depth: int = 8) -> object:
@@ -86,3 +87,9 @@ def test_read_json__a_byte_order_mark_is_passed_over() -> None:
 
 def test_read_json__huge_integers_stay_exact() -> None:
     assert read("1" + "0" * 400) == 10**400
+
+
+def test_read__more_values_than_any_command_has_are_malformed() -> None:
+    body = json.dumps({"params": {f"p{n}": n for n in range(MOST_VALUES)}}).encode()
+    with pytest.raises(errors.Malformed, match="more than 10000 values"):
+        read_json(body, max_depth=32)

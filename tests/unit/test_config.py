@@ -1,5 +1,6 @@
 """config.load: where values come from, what is refused and how it is said; and that config.yaml says what the code does."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -293,3 +294,23 @@ def test_import__brings_no_large_library() -> None:
     code = f"import sys, mlsys.config; print(sorted({large} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=SHIPPED.parent)
     assert answer.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("slip", "meant"), [("MLSYS_HOM", "MLSYS_HOME"), ("MLSYS_DATA_ROOTS", "MLSYS_DATA__ROOTS"), ("MLSYS_URLS", "MLSYS_URL")]
+)
+def test_environment__a_slip_without_double_underscore_is_named(slip: str, meant: str) -> None:
+    with pytest.raises(errors.ConfigError, match=f"{slip}: .* Did you mean {meant}\\?"):
+        config.load(None, environ={slip: "x"})
+
+
+def test_environment__what_kubernetes_sets_for_a_service_is_left_alone() -> None:
+    assert config.load(None, environ={"MLSYS_SERVER_PORT": "tcp://10.0.0.1:80", "MLSYS_URL": "http://x"}).server.port == 5000
+
+
+def test_in_force__is_plain_and_masks_secrets() -> None:
+    overrides = {"database.url": "postgresql+psycopg2://u:hidden@h/d", "data.connections": {"plant": "postgresql://u:hidden@h/d"}}
+    shown = config.in_force(config.load(None, environ={}, overrides=overrides))
+    assert set(shown) == {setting.key for setting in config.describe()} - {"models"}
+    assert (shown["database.url"], shown["data.connections"], shown["server.port"]) == ("***", {"plant": "***"}, 5000)
+    assert "hidden" not in json.dumps(shown)

@@ -103,13 +103,6 @@ def test_normalise__a_feature_is_switched_off_by_false() -> None:
     assert set(definition.features(found)) == {"calendar", "exogenous", "solar"}
 
 
-def test_check_components__names_a_wrong_option_of_the_source() -> None:
-    definition.check_components(definition.normalise(MINIMAL))
-    with pytest.raises(errors.Invalid) as caught:
-        definition.check_components(definition.normalise({**MINIMAL, "source": {"type": "parquet", "pth": "x"}}))
-    assert "source.pth" in caught.value.fields
-
-
 def test_layout__reads_the_columns_meaning() -> None:
     found = definition.layout(definition.normalise({**MINIMAL, "frequency": "1D", "series_key": ["site"], "exogenous": []}))
     assert (found.frequency, found.horizon, found.series_key, found.exogenous) == (timedelta(days=1), timedelta(days=1), ("site",), ())

@@ -88,6 +88,19 @@ def test_cleaning__one_column_at_rest_at_its_lowest_is_weather() -> None:
     assert cleaned["low"].notna().all()
 
 
+def test_cleaning__flags_lone_columns_and_nights_are_no_dead_feed() -> None:
+    layout = synthetic.layout(exogenous=("low", "flag", "sun"))
+    frame = cloudy(60)
+    hour = frame["time"].dt.hour
+    flag = (np.random.default_rng(1).uniform(0, 1, len(frame)) < 0.3).astype(float)
+    frame = frame.assign(flag=flag, sun=np.where((hour > 8) & (hour < 16), frame["low"], 0.0))
+    frame.loc[100:160, ["low", "flag"]] = 0.0
+    series = featurise.split(frame, layout)[()]
+    moving = cleaning.learn([series], ["low", "flag", "sun"], layout)
+    assert set(moving) == {"low"}
+    assert cleaning.clean(series, moving, layout)[1] == 0  # alone and at its lowest: that is weather
+
+
 def test_cleaning__twelve_hours_are_not_too_long() -> None:
     layout = synthetic.layout(exogenous=("low",))
     frame = cloudy(60)

@@ -193,3 +193,17 @@ def test_read__solar_data_set_of_the_first_users() -> None:
     table, used = reading.read(ParquetSource(path=SOLAR.name, files=DataRoots([SOLAR.parent])), Query(layout=layout, window=year))
     assert table.column_names == ["start_of_quarter", "power", "cloudcover_high", "cloudcover_low", "cloudcover_mid"]
     assert (used.rows, used.start, used.end) == (32728, year.start, year.end - timedelta(minutes=15))
+
+
+def test_read__a_file_that_would_flood_the_memory_is_refused_by_its_footer(tmp_path: Path) -> None:
+    times = pa.array([0] * 1_000_000, pa.timestamp("us", "UTC"))
+    path = tmp_path / "data" / "flood.parquet"
+    path.parent.mkdir(exist_ok=True)
+    with pq.ParquetWriter(path, pa.schema({"t": times.type, "y": pa.float64()}), compression="zstd") as writer:
+        block = pa.table({"t": times, "y": pa.array(np.zeros(1_000_000))})
+        for _ in range(110):
+            writer.write_table(block)
+    assert path.stat().st_size < 3_000_000
+    source = ParquetSource(path="flood.parquet", files=DataRoots([tmp_path / "data"]))
+    with pytest.raises(errors.BadData, match="more than can be read at once"):
+        source.read(Query(layout=Layout(timestamp="t", target="y"), columns=("t", "y")))

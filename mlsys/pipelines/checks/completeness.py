@@ -5,7 +5,7 @@ from typing import ClassVar
 import pandas as pd
 
 from mlsys import errors
-from mlsys.pipelines import base, calendar
+from mlsys.pipelines import base, calendar, durations
 from mlsys.records import Verdict
 
 
@@ -44,5 +44,10 @@ def _detail(times: pd.DatetimeIndex, context: base.CheckContext, present: int, e
     edges = [f"before {times.min():%Y-%m-%d %H:%M}"] if times.min() - window.start > pd.Timedelta(context.layout.frequency) else []
     edges += [f"after {times.max():%Y-%m-%d %H:%M}"] if window.end - times.max() > 2 * pd.Timedelta(context.layout.frequency) else []
     text += f"; nothing {' or '.join(edges)}" if edges else ""
-    remedy = f"; at least {minimum:.0%} are needed: choose a window that the data covers, or check `frequency`."
-    return text if share >= minimum else text + remedy
+    if share >= minimum:
+        return text
+    step = times.unique().sort_values().to_series().diff().median()
+    if len(times) > 2 and step > pd.Timedelta(context.layout.frequency):
+        given, found = (durations.format_frequency(length) for length in (context.layout.frequency, step.to_pytimedelta()))
+        return f"{text}; `frequency` is {given}, but the rows come every {found}: set `frequency: {found}`."
+    return f"{text}; at least {minimum:.0%} are needed: choose a window that the data covers."

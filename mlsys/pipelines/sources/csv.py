@@ -150,7 +150,8 @@ class CsvSource(DataSource):
         if ragged:
             row = ragged[0]
             text = f"'{file}', row {row.number}: {row.actual_columns} values where the header names {row.expected_columns} columns"
-            raise errors.BadData(f"{text}; correct that row.")
+            remedy = "is `delimiter` right (and `decimal`)?" if row.expected_columns == 1 else "correct that row."
+            raise errors.BadData(f"{text}; {remedy}")
         return table
 
 

@@ -20,6 +20,7 @@ from mlsys.pipelines.base import DataFiles, DataSource, Ports, Query
 from mlsys.records import Window
 
 FORMAT = ds.ParquetFileFormat(read_options=ds.ParquetReadOptions(coerce_int96_timestamp_unit="us"))
+MOST_VALUES = 200_000_000  # 1.6 GB as float64
 SCAN = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
 
 
@@ -56,6 +57,7 @@ class ParquetSource(DataSource):
             names = list(schema.names) if query is None else _needed(query, schema.names)
             columns.require(schema.names, names)
             rows = _row_filter(schema, query) if query else None
+            _refuse_flood(fragment, rows, len(names))
             wanted = {name: ds.field(name) for name in names}
             table = fragment.to_table(columns=wanted, filter=rows, use_threads=False, fragment_scan_options=SCAN)
             return table.replace_schema_metadata(None)
@@ -69,6 +71,15 @@ class ParquetSource(DataSource):
                 raise errors.BadData(f"'{path.name}' is damaged or is not a parquet file; write it again or name another file.") from None
             except errors.MissingColumn as error:
                 raise errors.MissingColumn(f"'{path.name}': {error.message}") from None
+
+
+def _refuse_flood(fragment: ds.ParquetFileFragment, rows: ds.Expression | None, columns_read: int) -> None:
+    """A small file can unpack to more than the memory holds; its footer says so before anything is read."""
+    kept = fragment if rows is None else fragment.subset(rows)
+    held = sum(group.num_rows for group in kept.row_groups)
+    if held * columns_read > MOST_VALUES:
+        text = f"The window touches about {held:,} rows of {columns_read} columns, more than can be read at once"
+        raise errors.BadData(f"{text} ({MOST_VALUES:,} values): ask for a shorter window, or name fewer exogenous columns.")
 
 
 def _needed(query: Query, present: list[str]) -> list[str]:
