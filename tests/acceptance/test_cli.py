@@ -83,12 +83,12 @@ def test_promote_and_demote__and_what_models_shows(place: dict[str, Path], train
     first, second = trained
     promoted = answered(place, "promote", "quick", second, "--reason", "to try", "--expected-production", first)
     assert (promoted["model_version_id"], promoted["actor"], promoted["reason"]) == (second, "cli", "to try")
-    assert "In production is" in mlsys(place, "promote", "quick", first, "--expected-production", first, code=2).stderr
+    assert "In production is" in mlsys(place, "promote", "quick", first, "--expected-production", first, code=1).stderr
     shown = mlsys(place, "models", "quick").stdout
     assert all(word in shown for word in (first, second, "archived", "to try"))
     assert answered(place, "models", "quick")["production"] == second
     assert f"{first} is in production" in mlsys(place, "demote", "quick").stdout
-    assert "promote one by its id" in mlsys(place, "demote", "quick", code=2).stderr
+    assert "promote one by its id" in mlsys(place, "demote", "quick", code=1).stderr
     assert [model["name"] for model in answered(place, "models")["items"]] == ["other", "quick"]
 
 
