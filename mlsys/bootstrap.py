@@ -1,6 +1,7 @@
 """Builds a System from a Config: the only file that knows every part, and the order in which they start and stop."""
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,6 +32,12 @@ from mlsys.storage.artifacts import FolderBlobs
 from mlsys.storage.database import make_engine
 from mlsys.storage.embedded import EmbeddedPostgres
 from mlsys.storage.migrate import Migrator
+from mlsys.timetravel.compaction import Compactor
+from mlsys.timetravel.datasets import DatasetService
+from mlsys.timetravel.engine import Engine
+from mlsys.timetravel.housekeeping import Housekeeping
+from mlsys.timetravel.locks import ReadingLocks
+from mlsys.timetravel.reader import JobPort, Reader
 
 _log = logging.getLogger(__name__)
 _GRACE_SECONDS = 10.0
@@ -47,6 +54,7 @@ class System:
     presence: Presence
     runner: Runner
     recovery: Recovery
+    data: "Data"
     _started: list[Callable[[], None]] = field(default_factory=list)
 
     def start(self, *, recover: bool = True) -> None:
@@ -54,11 +62,13 @@ class System:
         self.start_database()
         try:
             self.services.schema.move("up")
-            self._started += [self.presence.release, partial(self.runner.stop, grace_seconds=_GRACE_SECONDS)]
+            self._started += [self.presence.release, self.data.close, partial(self.runner.stop, grace_seconds=_GRACE_SECONDS)]
             self.presence.assert_held()
             if recover:
                 self._started.append(self.recovery.stop)
                 self.recovery.start()
+                self._started.append(self.data.housekeeping.stop)
+                self.data.housekeeping.start()
         except BaseException:
             self.stop()
             raise
@@ -84,6 +94,21 @@ class System:
                 _log.exception("a part did not stop cleanly")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """The parts of the data sets."""
+
+    service: DatasetService
+    reader: Reader
+    housekeeping: Housekeeping
+    engine: Engine
+    locks: ReadingLocks
+
+    def close(self) -> None:
+        self.locks.close()
+        self.engine.close()
+
+
 def build(config: Config, *, clock: Clock | None = None) -> System:
     """Wires everything; opens nothing. Raises ConfigError and Invalid for a configuration that cannot work."""
     clock = clock or SystemClock()
@@ -96,9 +121,11 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
     )
     signals = Signals()
     units = partial(UnitOfWork, engine=engine, clock=clock, signals=signals)
-    blobs = FolderBlobs(folder=Path(config.artifacts.url) if config.artifacts.url else config.home / "artifacts")
+    store = Path(config.artifacts.url) if config.artifacts.url else config.home / "artifacts"
+    blobs = FolderBlobs(folder=store)
+    data = _data(config, units, FolderBlobs(folder=store / "datasets"), database=engine)
     files = DataRoots([*config.data.roots, sample.FOLDER])
-    ports_for = partial(_ports, config=config, blobs=blobs, files=files)
+    ports_for = partial(_ports, config=config, blobs=blobs, files=files, datasets=JobPort(reader=data.reader, units=units))
     presence = Presence(engine=engine)
     handlers: dict[str, Handler] = {
         "train": TrainHandler(units=units, ports_for=ports_for),
@@ -110,6 +137,8 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
     services = Services(
         jobs=JobService(units=units, files=files, launch=runner.launch),
         production=Production(units=units, blobs=blobs),
+        datasets=data.service,
+        reader=data.reader,
         schema=schema,
         units=units,
         waiter=RunWaiter(units=units, signals=signals, limit=max(1, config.server.threads // 2)),
@@ -124,12 +153,40 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
         ),
         limits=Limits(
             max_body_bytes=config.server.max_body_bytes,
+            max_upload_bytes=config.server.max_upload_bytes,
             max_json_depth=config.server.max_json_depth,
             allowed_hosts=frozenset(name.lower() for name in (config.server.host, *config.server.allowed_hosts)),
         ),
         version=mlsys.__version__,
     )
-    return System(config=config, services=services, database=database, engine=engine, presence=presence, runner=runner, recovery=recovery)
+    return System(
+        config=config,
+        services=services,
+        database=database,
+        engine=engine,
+        presence=presence,
+        runner=runner,
+        recovery=recovery,
+        data=data,
+    )
+
+
+def _data(config: Config, units: Units, blobs: FolderBlobs, *, database: sa.Engine) -> Data:
+    """Data files lie in a store of their own: what no manifest names there was left by a killed writer."""
+    engine = Engine(folder=blobs.folder, spill=config.home / "spill", memory_mib=config.data.memory_mib, threads=os.cpu_count() or 1)
+    locks = ReadingLocks(engine=database)
+    reader = Reader(units=units, blobs=blobs, engine=engine, locks=locks)
+    housekeeping = Housekeeping(units=units, compactor=Compactor(units=units, blobs=blobs, engine=engine, reader=reader))
+    service = DatasetService(
+        units=units,
+        blobs=blobs,
+        engine=engine,
+        reader=reader,
+        spool=config.home / "spool",
+        max_rows=config.data.max_rows,
+        wake=housekeeping.wake,
+    )
+    return Data(service=service, reader=reader, housekeeping=housekeeping, engine=engine, locks=locks)
 
 
 def declared(config: Config) -> dict[str, dict[str, Any]]:
@@ -161,7 +218,7 @@ def _declare(units: Units, models: Mapping[str, dict[str, Any]]) -> None:
         unit.commit()
 
 
-def _ports(reporter: Reporter, *, config: Config, blobs: FolderBlobs, files: DataRoots) -> Ports:
+def _ports(reporter: Reporter, *, config: Config, blobs: FolderBlobs, files: DataRoots, datasets: JobPort) -> Ports:
     return Ports(
         blobs=blobs,
         files=files,
@@ -169,4 +226,5 @@ def _ports(reporter: Reporter, *, config: Config, blobs: FolderBlobs, files: Dat
         reporter=reporter,
         connections=config.data.connections,
         threads=config.execution.cores,
+        datasets=datasets,
     )

@@ -33,6 +33,8 @@ class Layout:
     timezone: str = "UTC"
     horizon: timedelta = timedelta(days=1)
     created_at: str | None = None
+    issue: str | None = None
+    """When a row's forecast was issued (pipelines/issue.py): its exogenous values are those known then. None: no such cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,3 +219,59 @@ class Promotion:
     created_at: datetime
     hash: str
     previous_hash: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataColumn:
+    """A column of a data set. ``type``: timestamp, number, integer, text or boolean."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """An append-only data set. ``columns`` None: the first append decides them; ``created_at``: the name under which rows tell theirs."""
+
+    name: str
+    timestamp: str
+    series_key: tuple[str, ...] = ()
+    created_at: str = "created_at"
+    timezone: str = "UTC"
+    columns: tuple[DataColumn, ...] | None = None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What a row is told apart by, and the order of rows."""
+        return (self.timestamp, *self.series_key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetState:
+    """A data set and what it holds: ``rows`` and ``size`` of its present files, corrections included; instants None while it is empty."""
+
+    dataset: Dataset
+    defined_at: datetime
+    rows: int
+    files: int
+    size: int
+    start: datetime | None
+    end: datetime | None
+    last_append_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFile:
+    """A line of a data set's manifest. ``stamped_at``: created_at of all its rows; None: the file has a column for it. Both ends included."""
+
+    id: int
+    sha256: str
+    size: int
+    rows: int
+    first_timestamp: datetime
+    last_timestamp: datetime
+    first_created_at: datetime
+    last_created_at: datetime
+    stamped_at: datetime | None
+    kind: str
+    added_at: datetime

@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, Flask
 from flask_smorest import Api
 
-from mlsys.api import guard, jobs, models, problems, production, runs, schemas, system
+from mlsys.api import datasets, guard, jobs, models, problems, production, runs, schemas, system
 from mlsys.api.fields import Day, Flag, Instant
 from mlsys.api.services import Services
 
@@ -36,7 +36,7 @@ def create_app(services: Services, *, pages: Sequence[Blueprint] = ()) -> Flask:
     guard.register(app, services)
     problems.register(app)
     api = _documented(app)
-    for module in (jobs, production, runs, models, system):
+    for module in (datasets, jobs, production, runs, models, system):
         api.register_blueprint(module.build(services))
     for page in pages:
         app.register_blueprint(page)

@@ -32,6 +32,7 @@ class JobBody(ma.Schema):
     file_path = fields.String(
         validate=ma.validate.Length(min=1, max=4096), metadata={"description": "Below a data root; takes the place of the model's source."}
     )
+    dataset = name(metadata={"description": "A data set; takes the place of the model's source."})
     time_travel = Flag(metadata={"type": "boolean", "description": "Use only what was known at time_travel_date."})
     time_travel_date = Day(metadata=_DAY | {"description": "Only rows with created_at up to then exist."})
 

@@ -9,11 +9,14 @@ from mlsys.execution.waiting import RunWaiter
 from mlsys.registry.production import Production
 from mlsys.registry.schema import Schema
 from mlsys.registry.unit_of_work import Units
+from mlsys.timetravel.datasets import DatasetService
+from mlsys.timetravel.reader import Reader
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     max_body_bytes: int
+    max_upload_bytes: int
     max_json_depth: int
     allowed_hosts: frozenset[str]
 
@@ -22,6 +25,8 @@ class Limits:
 class Services:
     jobs: JobService
     production: Production
+    datasets: DatasetService
+    reader: Reader
     schema: Schema
     units: Units
     waiter: RunWaiter

@@ -47,6 +47,7 @@ def run(config: Config, *, ready: Callable[[str], contextlib.AbstractContextMana
         port=config.server.port,
         threads=config.server.threads,
         max_body_bytes=config.server.max_body_bytes,
+        max_upload_bytes=config.server.max_upload_bytes,
     )
     try:
         system.start()

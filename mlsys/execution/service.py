@@ -6,7 +6,7 @@ from typing import Any
 
 from mlsys import errors
 from mlsys.clock import rfc3339
-from mlsys.execution import requests
+from mlsys.execution import requests, sources
 from mlsys.execution.requests import PredictRequest, TrainRequest
 from mlsys.pipelines import definition as definitions
 from mlsys.pipelines.base import DataFiles
@@ -41,7 +41,8 @@ class JobService:
         declared = unit.models.definition(request.model_name)
         if declared is None:
             raise errors.Invalid({"model_name": unknown(request.model_name).message})
-        definition = definitions.with_request(declared, file_path=request.file_path, params=params)
+        definition = definitions.with_request(declared, file_path=request.file_path, dataset=request.dataset, params=params)
+        definition = sources.settled(unit, definition)
         layout = definitions.layout(definition)
         window = requests.window(request.start_date, request.end_date, timezone=layout.timezone, frequency=layout.frequency)
         if "path" in definition["source"]:
@@ -51,6 +52,7 @@ class JobService:
             "start_date": rfc3339(window.start),
             "end_date": rfc3339(window.end),
             "file_path": request.file_path,
+            "dataset": request.dataset,
             "known_at": _known_at(request, definition),
             "definition": definition,
         }

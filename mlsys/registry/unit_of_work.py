@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from mlsys.clock import Clock
 from mlsys.events.outbox import Outbox
 from mlsys.events.signals import Signals
+from mlsys.registry.datasets import DatasetRepository
 from mlsys.registry.models import ModelRepository
 from mlsys.registry.promotions import PromotionRepository
 from mlsys.registry.runs import RunRepository
@@ -24,6 +25,7 @@ class UnitOfWork:
     runs: RunRepository
     versions: VersionRepository
     promotions: PromotionRepository
+    datasets: DatasetRepository
 
     def __init__(self, *, engine: sa.Engine, clock: Clock, signals: Signals) -> None:
         self._engine = engine
@@ -38,6 +40,7 @@ class UnitOfWork:
         self.runs = RunRepository(connection=connection, clock=self._clock, outbox=self.events)
         self.versions = VersionRepository(connection=connection, clock=self._clock)
         self.promotions = PromotionRepository(connection=connection, clock=self._clock)
+        self.datasets = DatasetRepository(connection=connection, clock=self._clock)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -96,3 +96,40 @@ events = Table(
     Column("timestamp", _INSTANT, nullable=False),
     Column("data", JSONB, nullable=False),
 )
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("seq", BigInteger, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("definition", JSONB, nullable=False),
+    Column("created_at", _INSTANT, nullable=False),
+)
+dataset_files = Table(
+    "dataset_files",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("dataset", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("first_timestamp", _INSTANT, nullable=False),
+    Column("last_timestamp", _INSTANT, nullable=False),
+    Column("first_created_at", _INSTANT, nullable=False),
+    Column("last_created_at", _INSTANT, nullable=False),
+    Column("stamped_at", _INSTANT),
+    Column("kind", Text, nullable=False),
+    Column("added_at", _INSTANT, nullable=False),
+)
+dataset_replacements = Table(
+    "dataset_replacements",
+    metadata,
+    Column("file", BigInteger, primary_key=True),
+    Column("replaced_by", BigInteger, nullable=False),
+    Column("dataset", Text, nullable=False),
+)
+dataset_freed = Table(
+    "dataset_freed",
+    metadata,
+    Column("file", BigInteger, primary_key=True),
+    Column("at", _INSTANT, nullable=False),
+)

@@ -1,0 +1,170 @@
+"""Rows of a data set as an answer: a page of JSON, or all of them streamed as CSV or parquet. What was known when is for the reader."""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from flask import Response, jsonify, request
+
+from mlsys import errors
+from mlsys.api.services import Services
+from mlsys.clock import rfc3339
+from mlsys.execution import requests
+from mlsys.records import Dataset, Window
+from mlsys.timetravel import arrivals, files
+from mlsys.timetravel.asof import Ask
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TYPES = ("application/json", arrivals.CSV, arrivals.PARQUET)
+
+
+def answer(services: Services, name: str, query: Mapping[str, Any]) -> Response:
+    """Raises NotFound, Invalid, DamagedArtifact."""
+    with services.units() as unit:
+        dataset = unit.datasets.get(name)
+    type = request.accept_mimetypes.best_match(TYPES, default="application/json")
+    columns = (*(column.name for column in files.columns_of(dataset)), dataset.created_at)
+    ask = Ask(columns=columns, window=_window(query, dataset), known_at=_known_at(query, dataset), ordered=True)
+    if type == "application/json":
+        return _page(services, dataset, ask, query)
+    if "cursor" in query:
+        raise errors.Invalid({"cursor": "Pages are of JSON; as CSV or parquet all rows come at once."})
+    return _stream(services, dataset, ask, str(type))
+
+
+def _page(services: Services, dataset: Dataset, ask: Ask, query: Mapping[str, Any]) -> Response:
+    limit = query["limit"]
+    if "cursor" in query:
+        known_at, after = _decode(query["cursor"], dataset)
+        ask = replace(ask, known_at=known_at, after=after, window=_from(ask.window, after))
+    with services.reader.snapshot(dataset.name, window=ask.window, known_at=ask.known_at) as snapshot:
+        # pages are of one moment: what arrives between two of them is in neither
+        ask = replace(ask, known_at=min(ask.known_at or snapshot.at, snapshot.at), limit=limit + 1)
+        with services.reader.query(snapshot, ask) as reader:
+            rows = reader.read_all().to_pylist()
+    more = len(rows) > limit
+    items = [{name: _plain(value) for name, value in row.items()} for row in rows[:limit]]
+    following = _encode(ask.known_at, [items[-1][key] for key in dataset.keys]) if more else None
+    return jsonify({"items": items, "next_cursor": following, "known_at": rfc3339(ask.known_at or snapshot.at)})
+
+
+def _stream(services: Services, dataset: Dataset, ask: Ask, type: str) -> Response:
+    """The first batch is read before the answer begins, so that what is wrong is still told as an error."""
+    with ExitStack() as stack:
+        reader = stack.enter_context(services.reader.rows(dataset.name, ask))
+        first = next(iter(reader), None)
+        kept = stack.pop_all()
+    writer = _csv if type == arrivals.CSV else _parquet
+    response = Response(_closing(kept, writer(reader.schema, _batches(first, reader))), content_type=type)
+    response.call_on_close(kept.close)
+    suffix = "csv" if type == arrivals.CSV else "parquet"
+    response.headers["Content-Disposition"] = f'attachment; filename="{dataset.name}.{suffix}"'
+    response.headers["Vary"] = "Accept"
+    return response
+
+
+def _closing(kept: ExitStack, parts: Iterator[bytes]) -> Iterator[bytes]:
+    with kept:
+        yield from parts
+
+
+def _batches(first: "pa.RecordBatch | None", reader: "pa.RecordBatchReader") -> "Iterator[pa.RecordBatch]":
+    if first is not None:
+        yield first
+        yield from reader
+
+
+def _csv(schema: "pa.Schema", batches: "Iterator[pa.RecordBatch]") -> Iterator[bytes]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.csv as pacsv
+
+    options = pacsv.WriteOptions(include_header=False, quoting_style="needed")
+    yield (",".join('"' + name.replace('"', '""') + '"' for name in schema.names) + "\n").encode()
+    for batch in batches:
+        columns = {}
+        for field in schema:
+            column = batch.column(field.name)
+            columns[field.name] = pc.strftime(column, "%Y-%m-%dT%H:%M:%SZ") if pa.types.is_timestamp(field.type) else column
+        sink = pa.BufferOutputStream()
+        pacsv.write_csv(pa.table(columns), sink, options)
+        yield sink.getvalue().to_pybytes()
+
+
+def _parquet(schema: "pa.Schema", batches: "Iterator[pa.RecordBatch]") -> Iterator[bytes]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = _Pieces()
+    writer = pq.ParquetWriter(pa.PythonFile(sink, mode="w"), schema)
+    for batch in batches:
+        writer.write_batch(batch)
+        yield sink.take()
+    writer.close()
+    yield sink.take()
+
+
+class _Pieces:
+    """A file that hands out what was written to it since the last time."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes) -> int:
+        self._parts.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        pass
+
+    def take(self) -> bytes:
+        found, self._parts = b"".join(self._parts), []
+        return found
+
+
+def _plain(value: Any) -> Any:
+    return rfc3339(value) if isinstance(value, datetime) else value
+
+
+def _window(query: Mapping[str, Any], dataset: Dataset) -> Window | None:
+    start, end = query.get("start_date"), query.get("end_date")
+    if start is None and end is None:
+        return None
+    ends = {"start": requests.EARLIEST if start is None else start, "end": requests.LATEST if end is None else end}
+    return requests.span(ends["start"], ends["end"], timezone=dataset.timezone)
+
+
+def _known_at(query: Mapping[str, Any], dataset: Dataset) -> datetime | None:
+    asked = query.get("known_at")
+    return None if asked is None else requests.cut(asked, "known_at", timezone=dataset.timezone)
+
+
+def _from(window: Window | None, after: tuple[Any, ...]) -> Window:
+    start = after[0] if window is None else max(window.start, after[0])
+    return Window(start=start, end=max(start, window.end if window else requests.LATEST))
+
+
+def _encode(known_at: datetime | None, last: list[Any]) -> str:
+    text = json.dumps([rfc3339(known_at) if known_at else None, *last], separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _decode(cursor: str, dataset: Dataset) -> tuple[datetime, tuple[Any, ...]]:
+    """Raises Invalid for anything that _encode() did not make for this data set."""
+    try:
+        known_at, at, *keys = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+        types = {column.name: column.type for column in files.columns_of(dataset)}
+        fits = [isinstance(key, int if types[name] == "integer" else str) for name, key in zip(dataset.series_key, keys, strict=True)]
+        if not all(fits) or any(isinstance(key, bool) for key in keys):
+            raise ValueError
+        instants = [datetime.fromisoformat(text).astimezone(UTC) for text in (known_at, at)]
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        raise errors.Invalid({"cursor": "This is not a cursor that an earlier page gave as next_cursor."}) from None
+    return instants[0], (instants[1], *keys)
