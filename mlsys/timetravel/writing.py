@@ -1,4 +1,4 @@
-"""Rows on their way into one immutable file: sorted by timestamp and series key, each key once, hashed as they are written, in bounded memory.
+"""Rows on their way into one immutable file: sorted by timestamp and series key, each key once, hashed as they go, in bounded memory.
 
 Sorted by time first, not by series: every read asks for a window of time, so that row groups outside of it are never opened.
 """
@@ -6,6 +6,8 @@ Sorted by time first, not by series: every read asks for a window of time, so th
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -38,12 +40,12 @@ class Written:
 def store(tables: Iterable[pa.Table], dataset: Dataset, *, given: bool, blobs: FolderBlobs, engine: Engine) -> Written:
     """Stores fitted rows in any order. Raises Invalid for none at all, and for a key that comes twice with the same created_at."""
     with blobs.writing() as writer:
-        sheet = Sheet(writer, dataset, given=given)
-        for table in _groups(tables):
-            sheet.add(_sorted(table, dataset))
-        sheet.close()
+        with Sheet(writer, dataset, given=given) as sheet:
+            for table in _groups(tables):
+                sheet.add(_sorted(table, dataset))
         if not sheet.ascending:
             writer.discard()
+            writer.flush()
             columns = [column.name for column in files.columns_of(dataset)]
             query = asof.successors(dataset, columns, writer.path, given=given)
             return rewrite(query, dataset, given=given, blobs=blobs, engine=engine)
@@ -53,10 +55,9 @@ def store(tables: Iterable[pa.Table], dataset: Dataset, *, given: bool, blobs: F
 def rewrite(query: str, dataset: Dataset, *, given: bool, blobs: FolderBlobs, engine: Engine, compacted: bool = False) -> Written:
     """Stores what a query of the engine gives, in the order that it has."""
     with engine.cursor() as cursor, blobs.writing() as writer:
-        sheet = Sheet(writer, dataset, given=given, compacted=compacted)
-        for batch in cursor.sql(query).to_arrow_reader(files.ROW_GROUP):
-            sheet.add(pa.table(batch).cast(sheet.schema))
-        sheet.close()
+        with Sheet(writer, dataset, given=given, compacted=compacted) as sheet:
+            for batch in cursor.sql(query).to_arrow_reader(files.ROW_GROUP):
+                sheet.add(pa.table(batch).cast(sheet.schema))
     return sheet.written(writer)
 
 
@@ -94,9 +95,12 @@ class Sheet:
         self.rows += table.num_rows
         self._last = keep
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._writer.close()
-        if not self.rows:
+        if error is None and not self.rows:
             raise errors.Invalid({"rows": "There is no row to append."})
 
     def written(self, writer: BlobWriter) -> Written:
