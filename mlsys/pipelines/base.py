@@ -51,7 +51,7 @@ class DataSets(Protocol):
     """The append-only data sets, whose rows each say when they became known."""
 
     def schema(self, name: str) -> "pa.Schema":
-        """Column names and types, created_at among them; raises Invalid({"dataset": ...}) for an unknown one."""
+        """Names and types of the columns that arrived, without created_at; raises Invalid({"dataset": ...}) for an unknown set."""
         ...
 
     def read(self, name: str, query: "Query") -> "pa.Table":

@@ -167,6 +167,6 @@ def _dataset(name: str, data: dict[str, Any]) -> Dataset:
 
 
 def _state(row: sa.RowMapping) -> DatasetState:
-    counts = {name: int(row[name] or 0) for name in ("rows", "files", "size")}
-    instants = {name: row[name] for name in ("defined_at", "start", "end", "last_append_at")}
-    return DatasetState(dataset=_dataset(row["name"], row["definition"]), **counts, **instants)
+    told: dict[str, Any] = {name: int(row[name] or 0) for name in ("rows", "files", "size")}
+    told |= {name: row[name] for name in ("defined_at", "start", "end", "last_append_at")}
+    return DatasetState(dataset=_dataset(row["name"], row["definition"]), **told)

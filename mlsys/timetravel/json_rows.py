@@ -102,7 +102,7 @@ class _Splitter:
         _refuse_long(self._held if not ended else b"")
         if ended:
             self.rest = data[end + 1 :]
-        return out.tobytes()
+        return bytes(out)
 
 
 def _in_string(codes: Any) -> Any:

@@ -108,7 +108,7 @@ class JobPort:
             dataset = unit.datasets.find(name)
         if dataset is None:
             raise errors.Invalid({"dataset": f"There is no data set {name!r}."})
-        return schema_of(dataset, [*(column.name for column in files.columns_of(dataset)), dataset.created_at])
+        return schema_of(dataset, [column.name for column in files.columns_of(dataset)])
 
     def read(self, name: str, query: Query) -> "pa.Table":
         columns = query.columns if query.columns is not None else tuple(self.schema(name).names)

@@ -8,7 +8,7 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from pathlib import Path
 from typing import Any, cast
@@ -21,10 +21,13 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
+import front
 from mlsys.pipelines import build
 from mlsys.pipelines.base import BlobStore, DataSource, Destination, Ports, Reporter
 from mlsys.pipelines.files import DataRoots
 from mlsys.records import Output
+from mlsys.timetravel import declaring
+from mlsys.timetravel.reader import JobPort
 
 POSTGRES = os.environ.get("MLSYS_TEST_DATABASE_URL", "")
 Spec = Mapping[str, Any]
@@ -129,9 +132,25 @@ def _sqlite(folder: Path) -> str:
     return f"sqlite:///{folder / 'plant.db'}"
 
 
+def _dataset_source(folder: Path, server: Any) -> Iterator[Sample]:
+    """In a system with a database of its own."""
+    url = server.clone()
+    with front.started(folder, url, {}) as world:
+        data = world.system.data
+
+        def lay(table: pa.Table) -> None:
+            data.service.create(declaring.declare("rows", timestamp="when", series_key=["site"]))
+            data.service.append_tables("rows", [table])
+
+        ports = replace(_ports(folder), datasets=JobPort(reader=data.reader, units=world.system.services.units))
+        yield Sample(spec={"type": "dataset", "name": "rows"}, ports=ports, lay=lay)
+    server.drop(url)
+
+
 SOURCES: dict[str, list[Callable[[Path], Sample]]] = {
     "parquet": [_parquet_source, _parquet_folder_source],
     "csv": [_csv_source],
+    "dataset": [lambda folder: Sample(spec={}, ports=_ports(folder))],  # made by _dataset_source, which needs a server
     "sql": [
         lambda folder: _sql_source(folder, _sqlite(folder), "rows", as_query=False),
         lambda folder: _sql_source(folder, _sqlite(folder), "rows", as_query=True),
@@ -170,7 +189,10 @@ def _sample(samples: Mapping[str, list[Callable[[Path], Sample]]], wanted: tuple
 
 @pytest.fixture
 def source_sample(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sample]:
-    yield from _cleaned(_sample(SOURCES, request.param, tmp_path))
+    if request.param[0] == "dataset":
+        yield from _dataset_source(tmp_path, request.getfixturevalue("embedded_server"))
+    else:
+        yield from _cleaned(_sample(SOURCES, request.param, tmp_path))
 
 
 @pytest.fixture
