@@ -6,7 +6,7 @@ where a window function over all rows takes five times as long.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -42,9 +42,12 @@ class Ask:
 def statement(dataset: Dataset, stored: Sequence[Stored], ask: Ask) -> str:
     """One row per key: the newest created_at within the cut; of equal ones that of the file that arrived last."""
     base, rest = _split(stored)
+    asked = ask.columns
+    if ask.ordered:
+        ask = replace(ask, columns=(*dataset.keys, *asked))
     text = _pick(dataset, ask, base, rest) if rest else f"SELECT {_output(dataset, ask, 'b')} FROM ({_union(dataset, ask, base)}) AS b"
     if ask.ordered:
-        text = f"SELECT * FROM ({text}) ORDER BY {_listed(dataset.keys)}"
+        text = f"SELECT {_listed(list(dict.fromkeys(asked)))} FROM ({text}) ORDER BY {_listed(dataset.keys)}"
     return text if ask.limit is None else f"{text} LIMIT {ask.limit}"
 
 

@@ -27,16 +27,17 @@ LEFT_OVER_SECONDS = 6 * 3600
 class Compactor:
     """Any number of processes may do this at once: who comes late finds the files replaced and lets his own work go."""
 
-    def __init__(self, *, units: Units, blobs: FolderBlobs, engine: Engine, reader: Reader) -> None:
+    def __init__(self, *, units: Units, blobs: FolderBlobs, engine: Engine, reader: Reader, fewest: int = FEWEST) -> None:
         self._units = units
         self._blobs = blobs
         self._engine = engine
         self._reader = reader
+        self._fewest = fewest
 
     def compact(self, name: str) -> int:
         """Merges one group of files of like size; returns how many. 0: nothing was due."""
         with self._reader.snapshot(name) as snapshot:
-            group = due([one.file for one in snapshot.stored])
+            group = due([one.file for one in snapshot.stored], fewest=self._fewest)
             if not group:
                 return 0
             from mlsys.timetravel import writing
@@ -105,8 +106,8 @@ class Compactor:
         return len(group)
 
 
-def due(present: Sequence[DataFile]) -> list[DataFile]:
-    """The oldest FEWEST or more files of like size, up to LARGEST rows together; none when there are not that many.
+def due(present: Sequence[DataFile], *, fewest: int = FEWEST) -> list[DataFile]:
+    """The oldest ``fewest`` or more files of like size, up to LARGEST rows together; none when there are not that many.
 
     Like with like, so that a row is written again only as often as the logarithm of their number.
     """
@@ -118,6 +119,6 @@ def due(present: Sequence[DataFile]) -> list[DataFile]:
         for file in group:
             if sum(each.rows for each in taken) + file.rows <= LARGEST:
                 taken.append(file)
-        if len(taken) >= FEWEST:
+        if len(taken) >= fewest:
             return taken
     return []

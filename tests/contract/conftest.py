@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
+import front
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -21,7 +22,6 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
-import front
 from mlsys.pipelines import build
 from mlsys.pipelines.base import BlobStore, DataSource, Destination, Ports, Reporter
 from mlsys.pipelines.files import DataRoots

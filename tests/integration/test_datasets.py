@@ -1,20 +1,17 @@
 """Append-only data sets through the front door, on both kinds of server."""
 
 import io
-import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import front
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
-import front
 from mlsys.storage.artifacts import FolderBlobs
 
 SOLAR = {"name": "plant", "timestamp": "time", "columns": {"power": "number", "wind": "number"}}
