@@ -27,7 +27,13 @@ _STAMP = sa.text(
     # never twice the same, never backwards, whatever the clock does
     "SELECT greatest(clock_timestamp(), max(added_at) + interval '1 microsecond') FROM dataset_files WHERE dataset = :name"
 )
-_NOW = sa.text("SELECT greatest(clock_timestamp(), max(added_at)) FROM dataset_files WHERE dataset = :name")
+_STANDING = sa.text(
+    """
+SELECT (SELECT definition FROM datasets WHERE name = :name ORDER BY seq DESC LIMIT 1),
+       greatest(clock_timestamp(), (SELECT max(added_at) FROM dataset_files WHERE dataset = :name)),
+       (SELECT coalesce(max(replaced_by), 0) FROM dataset_replacements WHERE dataset = :name)
+"""
+)
 _first = sa.select(sa.func.min(_d.seq).label("first_seq"), sa.func.min(_d.created_at).label("defined_at"), _d.name).group_by(_d.name)
 _FIRST = _first.subquery("first")
 _LATEST = sa.select(_d.name, _d.definition).ext(distinct_on(_d.name)).order_by(_d.name, _d.seq.desc()).subquery("latest")
@@ -89,10 +95,16 @@ class DatasetRepository:
     def names(self) -> Sequence[str]:
         return list(self._connection.scalars(sa.select(_d.name).distinct().order_by(_d.name)))
 
-    def now(self, name: str) -> datetime:
-        """The database's clock, which stamps rows, and never before the last stamp. The caller holds the lock, shared will do."""
-        found: datetime = self._connection.execute(_NOW, {"name": name}).scalar_one()
-        return found
+    def standing(self, name: str) -> tuple[Dataset, datetime, int]:
+        """The data set, the time, and the number of the last replacement (0: none). The caller holds the lock, shared will do.
+
+        The time is that of the database, which stamps rows, and never before the last stamp. Whoever lists files now reads none that this
+        replacement or an earlier one took out.
+        """
+        definition, now, generation = self._connection.execute(_STANDING, {"name": name}).one()
+        if definition is None:
+            raise unknown(name)
+        return _dataset(name, definition), now, int(generation)
 
     def stamp(self, name: str) -> datetime:
         """The created_at of rows that are added now. The caller holds the lock alone."""
@@ -112,11 +124,6 @@ class DatasetRepository:
         if known_at is not None:
             query = query.where(_f.first_created_at <= known_at)
         return [DataFile(**row) for row in self._connection.execute(query.order_by(_f.id)).mappings()]
-
-    def generation(self, name: str) -> int:
-        """The number of the last replacement: whoever lists files now reads none that an earlier replacement took out."""
-        query = sa.select(sa.func.coalesce(sa.func.max(_r.replaced_by), 0)).where(_r.dataset == name)
-        return int(self._connection.execute(query).scalar_one())
 
     def replace(self, name: str, files: Sequence[int], *, by: int) -> None:
         """From now on file ``by`` stands for ``files``. The caller holds the lock alone."""

@@ -81,9 +81,10 @@ class FolderBlobs:
                 file.flush()
                 os.fsync(file.fileno())
             path = self.path(writer.sha256)
+            known = path.parent.is_dir()
             path.parent.mkdir(exist_ok=True)
             temporary.rename(path)
-            for folder in (path.parent, self.folder):
+            for folder in (path.parent,) if known else (path.parent, self.folder):
                 _fsync(folder)
             writer.blob = Blob(sha256=writer.sha256, size=writer.size, uri=path.as_uri())
         except OSError as error:

@@ -108,16 +108,27 @@ class DatasetService:
         written = writing.store(arrival.tables, dataset, given=arrival.given, blobs=self._blobs, engine=self._engine)
         # the end of a window is excluded, the last timestamp of a file is not
         within = Window(start=written.first, end=written.last + MOMENT)
-        with self._reader.snapshot(dataset.name, window=within) as snapshot:
-            revision = self._revision(dataset, written, snapshot.stored, within)
-            return self._count(dataset, written, revision, snapshot, within)
+        appended = self._count(dataset, written, within, None, _Revision())
+        if appended is None:  # it may revise: that is looked into while others may append
+            with self._reader.snapshot(dataset.name, window=within) as snapshot:
+                revision = self._revision(dataset, written, snapshot.stored, within)
+                appended = self._count(dataset, written, within, snapshot, revision)
+        if appended is None:
+            raise RuntimeError("an append that knows what it revises was not counted")
+        self._wake()
+        return appended
 
-    def _count(self, dataset: Dataset, written: "Written", revision: _Revision, snapshot: Snapshot, within: Window) -> Appended:
+    def _count(
+        self, dataset: Dataset, written: "Written", within: Window, snapshot: Snapshot | None, revision: _Revision
+    ) -> Appended | None:
+        """The transaction that makes the file count. None, and nothing is done, where there are files to compare it with first."""
         with self._units() as unit:
             unit.datasets.lock(dataset.name)
             self._settle(unit, dataset)
-            seen = {one.file.id for one in snapshot.stored}
+            seen = {one.file.id for one in snapshot.stored} if snapshot else set()
             later = [file for file in unit.datasets.files(dataset.name, window=within) if file.id not in seen]
+            if later and snapshot is None:
+                return None
             if later:
                 revision = revision.with_(self._revision(dataset, written, [self._reader.stored(file) for file in later], within))
             stamp = unit.datasets.stamp(dataset.name)
@@ -151,8 +162,7 @@ class DatasetService:
             )
             _tell(unit, appended, revision)
             unit.commit()
-        self._wake()
-        return appended
+            return appended
 
     def _settle(self, unit: UnitOfWork, dataset: Dataset) -> None:
         """The first append decides the columns; another may have been faster, with other ones."""

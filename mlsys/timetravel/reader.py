@@ -50,10 +50,9 @@ class Reader:
         with ExitStack() as kept:
             with self._units() as unit:
                 unit.datasets.lock(name, shared=True)
-                dataset = unit.datasets.get(name)
+                dataset, at, generation = unit.datasets.standing(name)
                 found = unit.datasets.files(name, window=window, known_at=known_at)
-                at = unit.datasets.now(name)
-                kept.enter_context(self._locks.held(name, unit.datasets.generation(name)))
+                kept.enter_context(self._locks.held(name, generation))
             yield Snapshot(dataset=dataset, stored=[self.stored(file) for file in found], at=at)
 
     @contextmanager
