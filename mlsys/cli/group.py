@@ -18,6 +18,7 @@ COMMANDS = {
     "models": ("models", "List models, or show one with its versions."),
     "promote": ("models", "Put a version into production by hand."),
     "demote": ("models", "Go back to the version in production before."),
+    "datasets": ("datasets", "Append-only data sets: list, create, show, append, rows."),
     "db": ("db", "Move the database's schema: upgrade, downgrade, current."),
     "check-config": ("check_config", "Check the configuration and print what is in force."),
 }

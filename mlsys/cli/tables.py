@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -57,6 +58,18 @@ def progress(run: Mapping[str, Any], *, quiet: bool) -> Iterator[Callable[[Mappi
             )
 
         yield show
+
+
+@contextmanager
+def sending(file: Path, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error for a file on its way: called with each number of bytes sent; nothing at all when quiet."""
+    if quiet:
+        yield lambda _: None
+        return
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"append {file.name}", total=file.stat().st_size)
+        yield lambda count: bar.advance(task, count)
 
 
 def show_run(run: Mapping[str, Any]) -> None:
