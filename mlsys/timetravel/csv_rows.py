@@ -84,8 +84,13 @@ class _Peeked:
             return [str(name) for name in reader.schema.names]
 
     def read(self, size: int = -1) -> bytes:
-        held, self._held = (self._held, b"") if size < 0 else (self._held[:size], self._held[size:])
-        return held + (self._body.read(size - len(held) if size >= 0 else -1) if size < 0 or len(held) < size else b"")
+        """As many bytes as asked for, unless it ends: Arrow takes a short answer for a whole block."""
+        parts, missing = [], size if size >= 0 else 2**62
+        while missing and (chunk := self._held[:missing] or self._body.read(min(missing, BLOCK))):
+            self._held = self._held[len(chunk) :]
+            parts.append(chunk)
+            missing -= len(chunk)
+        return b"".join(parts)
 
     def readable(self) -> bool:
         return True
