@@ -26,13 +26,26 @@ CLOUDS = ("cloudcover_low", "cloudcover_mid", "cloudcover_high")
 def solar() -> floor.Data:
     """The first users' data set; without it the sample that the package ships, read as UTC."""
     if SOLAR.exists():
-        years = {"train": ("2017-01-01", "2018-01-01"), "predict": ("2018-01-01", "2018-07-01")}
-        site = {"latitude": 51.5, "longitude": 4.0}
-        return floor.Data(path=SOLAR, timestamp="start_of_quarter", target="power", exogenous=CLOUDS, **site, **years)
-    path = ROOT / "mlsys" / "sample" / "pv_power.parquet"
-    years = {"train": ("2012-01-01", "2013-01-01"), "predict": ("2013-01-01", "2013-07-01")}
-    site = {"latitude": 39.7406, "longitude": -105.1775}
-    return floor.Data(path=path, timestamp="timestamp", target="power", exogenous=("temp_air", "ghi", "ghi_clear"), **site, **years)
+        return floor.Data(
+            path=SOLAR,
+            timestamp="start_of_quarter",
+            target="power",
+            exogenous=CLOUDS,
+            latitude=51.5,
+            longitude=4.0,
+            train=("2017-01-01", "2018-01-01"),
+            predict=("2018-01-01", "2018-07-01"),
+        )
+    return floor.Data(
+        path=ROOT / "mlsys" / "sample" / "pv_power.parquet",
+        timestamp="timestamp",
+        target="power",
+        exogenous=("temp_air", "ghi", "ghi_clear"),
+        latitude=39.7406,
+        longitude=-105.1775,
+        train=("2012-01-01", "2013-01-01"),
+        predict=("2013-01-01", "2013-07-01"),
+    )
 
 
 def definition(data: floor.Data) -> dict[str, Any]:
@@ -84,7 +97,9 @@ def _body(kind: str, start: str, end: str) -> dict[str, str]:
 def _compare(report: Report, what: str, found: dict[str, list[float]], bound: float, grace: float) -> None:
     mine, peer = median(found["mlsys"]), median(found["floor"])
     limit = f"<= {bound:.2f}x" + (f" + {grace} s" if grace else "")
-    report.add(f"{what} job (median of {len(found['mlsys'])})", f"{mine:.3f} s", f"{peer:.3f} s", mine / peer, limit, mine <= bound * peer + grace)
+    report.add(
+        f"{what} job (median of {len(found['mlsys'])})", f"{mine:.3f} s", f"{peer:.3f} s", mine / peer, limit, mine <= bound * peer + grace
+    )
 
 
 def _same(report: Report, what: str, mine: float, peer: float) -> None:
@@ -125,7 +140,9 @@ def pushdown(report: Report, path: Path) -> None:
     _bytes_of(report, path, month, wanted)
     found = {name: median(values) for name, values in alternate(calls, times=15, warm=3).items()}
     ratio = found["month"] / found["whole"]
-    report.add("read one month of 5 years, 4 of 9 columns (peer: all)", ms(found["month"]), ms(found["whole"]), ratio, "<= 0.5x", ratio <= 0.5)
+    report.add(
+        "read one month of 5 years, 4 of 9 columns (peer: all)", ms(found["month"]), ms(found["whole"]), ratio, "<= 0.5x", ratio <= 0.5
+    )
 
 
 def _bytes_of(report: Report, path: Path, month: Any, wanted: tuple[str, ...]) -> None:
@@ -158,7 +175,9 @@ def threads(report: Report) -> None:
         found = {name: median(values) for name, values in alternate(calls, times=5).items()}
         for process in spinning:
             process.terminate()
-        report.add(f"LightGBM, 1 thread (peer: 2 threads), {where}", f"{found['one']:.2f} s", f"{found['two']:.2f} s", found["one"] / found["two"])
+        report.add(
+            f"LightGBM, 1 thread (peer: 2 threads), {where}", f"{found['one']:.2f} s", f"{found['two']:.2f} s", found["one"] / found["two"]
+        )
 
 
 def _spin() -> None:

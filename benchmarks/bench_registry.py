@@ -3,11 +3,13 @@
 Two servers run side by side, the small and the large registry, and are asked in turn. "ratio" is the large one's time over the small one's.
 """
 
+import contextlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import filling
 import sqlalchemy as sa
@@ -18,13 +20,13 @@ from mlsys.storage.database import make_engine
 from mlsys.storage.embedded import EmbeddedPostgres
 
 SIZES = {"small": 1_000, "large": 100_000}
-MODELS, ROUNDS, CLIENTS, SECONDS = 10, 300, 8, 5.0
+MODELS, ROUNDS, CLIENTS, SECONDS = 4, 300, 8, 5.0
 P50, GROWTH, RATE = 0.010, 1.5, 5 * 130
 SAMPLE = {
     "source": {"type": "parquet", "path": "pv_power.parquet"},
     "timestamp": "timestamp",
     "target": "power",
-    "model": {"type": "lightgbm", "params": {"num_iterations": 5}},
+    "model": {"type": "lightgbm", "params": {"num_iterations": 50}},
 }
 JOB = {"model_name": "real", "start_date": "2012-01-01", "end_date": "2012-12-31"}
 
@@ -40,24 +42,16 @@ def main() -> int:
     return report.finish()
 
 
-class _filled:
+@contextlib.contextmanager
+def _filled(home: Path, count: int) -> Iterator[Server]:
     """A server whose registry holds ``count`` runs."""
-
-    def __init__(self, home: Path, count: int) -> None:
-        self._home, self._count = home, count
-        self._serving = serving(home, models={"real": SAMPLE}, roots=[])
-
-    def __enter__(self) -> Server:
-        server = self._serving.__enter__()
+    with serving(home, models={"real": SAMPLE}) as server:
         client = server.client()
-        runs = {kind: client.job(kind, JOB | ({"end_date": "2012-01-02"} if kind == "predict" else {})) for kind in ("train", "predict")}
-        engine = make_engine(EmbeddedPostgres(home=self._home).url, pool_size=1, statement_timeout_seconds=600)
-        filling.fill(engine, train=runs["train"]["id"], predict=runs["predict"]["id"], model="real", count=self._count, models=MODELS)
+        train, predict = client.job("train", JOB)["id"], client.job("predict", JOB | {"end_date": "2012-01-02"})["id"]
+        engine = make_engine(EmbeddedPostgres(home=home).url, pool_size=1, statement_timeout_seconds=600)
+        filling.fill(engine, train=train, predict=predict, model="real", count=count, models=MODELS)
         engine.dispose()
-        return server
-
-    def __exit__(self, *error: Any) -> None:
-        self._serving.__exit__(*error)
+        yield server
 
 
 _PAGE, _OTHER = True, False  # whether the issue sets a bound
@@ -109,7 +103,7 @@ def _measure(report: Report, what: str, bounded: bool, asked: dict[str, tuple[Se
     for i in range(ROUNDS + 20):
         for name, (connection, paths) in connections.items():
             path = paths[i % len(paths)]
-            found[name].append(clock(lambda connection=connection, path=path: connection.get(path)))  # type: ignore[misc]
+            found[name].append(clock(partial(connection.get, path)))
     small, large = (median(found[name][20:]) for name in ("small", "large"))
     tail = f"{ms(large)} (p99 {ms(percentile(found['large'][20:], 0.99))})"
     bound = f"<= {P50 * 1000:.0f} ms, < {GROWTH}x" if bounded else ""
@@ -124,7 +118,9 @@ def _crowd(report: Report, server: Server, paths: dict[str, list[str]]) -> None:
         rounds = [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(3)]
         rate, p99 = median([r["rate"] for r in rounds]), median([r["p99"] for r in rounds])
         bound, ok = (f">= {RATE}/s", rate >= RATE) if "limit" not in what else ("", None)
-        report.add(f"{CLIENTS} clients: {what}", f"{rate:.0f}/s (p99 {ms(p99)})", "90-130/s (MLflow 3.17)" if bound else "", None, bound, ok)
+        report.add(
+            f"{CLIENTS} clients: {what}", f"{rate:.0f}/s (p99 {ms(p99)})", "90-130/s (MLflow 3.17)" if bound else "", None, bound, ok
+        )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""How long `mlsys serve` and `mlsys --help` take to start, and what the idle server keeps in memory, its database included. Prints one table."""
+"""How long `mlsys serve` and `mlsys --help` take, and the memory of the idle server, its database included. Prints one table."""
 
 import contextlib
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from harness import ROOT, Report, Server, alternate, folder, median, serving
@@ -16,7 +17,14 @@ def main() -> int:
     with folder() as home:
         cold = [_start(home / f"cold{i}") for i in range(STARTS)]
         warm = [_start(home / "cold0") for _ in range(STARTS)]
-        report.add(f"serve, warm home, to the first healthy answer (median of {STARTS})", f"{median(warm):.2f} s", "", None, "<= 3 s", median(warm) <= 3)
+        report.add(
+            f"serve, warm home, to the first healthy answer (median of {STARTS})",
+            f"{median(warm):.2f} s",
+            "",
+            None,
+            "<= 3 s",
+            median(warm) <= 3,
+        )
         report.add(f"serve, new home (initdb, migrations; median of {STARTS})", f"{median(cold):.2f} s")
         with serving(home / "cold0") as server:
             time.sleep(IDLE)
@@ -33,7 +41,14 @@ def _start(home: Path) -> float:
 def _memory(report: Report, server: Server) -> None:
     pids = server.processes()
     sizes = {kind: sum(_size(pid, kind) for pid in pids) for kind in ("Pss", "Rss")}
-    report.add(f"idle memory after {IDLE:.0f} s, PSS of {len(pids)} processes", f"{sizes['Pss']:.0f} MB", "", None, "<= 350 MB", sizes["Pss"] <= 350)
+    report.add(
+        f"idle memory after {IDLE:.0f} s, PSS of {len(pids)} processes",
+        f"{sizes['Pss']:.0f} MB",
+        "",
+        None,
+        "<= 350 MB",
+        sizes["Pss"] <= 350,
+    )
     report.add("  of these the Python process", f"{_size(pids[0], 'Pss'):.0f} MB")
     report.add("  RSS, shared pages counted in each process", f"{sizes['Rss']:.0f} MB")
 
@@ -49,10 +64,13 @@ def _size(pid: int, kind: str) -> float:
 
 def _help(report: Report) -> None:
     commands = {"mlsys": [sys.executable, "-m", "mlsys", "--help"], "peer": [sys.executable, "-c", "pass"]}
-    calls = {name: lambda command=command: subprocess.run(command, cwd=ROOT, check=True, capture_output=True) for name, command in commands.items()}
+    run = partial(subprocess.run, cwd=ROOT, check=True, capture_output=True)
+    calls = {name: partial(run, command) for name, command in commands.items()}
     found = {name: median(values) for name, values in alternate(calls, times=HELPS, warm=2).items()}
     mine, peer = found["mlsys"], found["peer"]
-    report.add(f"mlsys --help (peer: python -c pass; median of {HELPS})", f"{mine:.3f} s", f"{peer:.3f} s", mine / peer, "<= 0.3 s", mine <= 0.3)
+    report.add(
+        f"mlsys --help (peer: python -c pass; median of {HELPS})", f"{mine:.3f} s", f"{peer:.3f} s", mine / peer, "<= 0.3 s", mine <= 0.3
+    )
 
 
 if __name__ == "__main__":

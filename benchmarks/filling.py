@@ -1,4 +1,6 @@
-"""Fills a registry with many valid runs, versions and promotions: copies of ones that real jobs wrote, so that rows have their real size."""
+"""Fills a registry with many valid runs, versions and promotions: copies of what real jobs wrote, so that rows have their real size."""
+
+from collections import Counter
 
 import sqlalchemy as sa
 
@@ -10,7 +12,8 @@ TRAININGS, PROMOTED = 4, 2  # one run in so many trains; one version in so many 
 
 _RUNS = """
 INSERT INTO runs (id, kind, model_name, trigger, spec, created_at)
-SELECT substr(md5(n::text), 1, 12), r.kind, :prefix || n % :models, r.trigger, r.spec, now() - (:count - n) * interval '1 second'
+SELECT substr(md5(n::text), 1, 12), r.kind, :prefix || n / :trainings % :models, r.trigger, r.spec,
+       now() - (:count - n) * interval '1 second'
 FROM generate_series(1, :count) n JOIN runs r ON r.id = CASE WHEN n % :trainings = 0 THEN :train ELSE :predict END ORDER BY n
 """
 _HISTORY = """
@@ -33,9 +36,10 @@ SELECT 'run.' || CASE h.status WHEN 'running' THEN 'started' ELSE h.status END, 
 FROM run_history h JOIN runs r ON r.id = h.run_id WHERE r.model_name LIKE :prefix || '%' ORDER BY h.seq
 """
 _VERSIONS = """
-INSERT INTO model_versions (model_version_id, model_name, version, run_id, created_at, artifact, twin, twin_cutoff, spec, metrics, validation)
-SELECT substr(md5('version' || r.id), 1, 12), r.model_name, row_number() OVER (PARTITION BY r.model_name ORDER BY r.seq), r.id, r.created_at,
-       v.artifact, v.twin, v.twin_cutoff, v.spec, v.metrics, v.validation
+INSERT INTO model_versions (model_version_id, model_name, version, run_id, created_at,
+                            artifact, twin, twin_cutoff, spec, metrics, validation)
+SELECT substr(md5('version' || r.id), 1, 12), r.model_name, row_number() OVER (PARTITION BY r.model_name ORDER BY r.seq),
+       r.id, r.created_at, v.artifact, v.twin, v.twin_cutoff, v.spec, v.metrics, v.validation
 FROM runs r JOIN model_versions v ON v.run_id = :train
 WHERE r.model_name LIKE :prefix || '%' AND r.kind = 'train' ORDER BY r.seq
 """
@@ -60,10 +64,15 @@ def fill(engine: sa.Engine, *, train: str, predict: str, model: str, count: int,
 def _promote(connection: sa.Connection, prefix: str) -> None:
     """A chain of promotions for each model, every other version of it, hashed as the registry does."""
     v = tables.model_versions.c
-    found = connection.execute(sa.select(v.model_name, v.model_version_id, v.created_at).where(v.model_name.startswith(prefix)).order_by(v.seq))
+    query = sa.select(v.model_name, v.model_version_id, v.created_at).where(v.model_name.startswith(prefix))
+    found = connection.execute(query.order_by(v.seq))
     heads: dict[str, dict[str, object]] = {}
     entries = []
-    for name, version, at in list(found)[::PROMOTED]:
+    seen: Counter[str] = Counter()
+    for name, version, at in found:
+        seen[name] += 1
+        if seen[name] % PROMOTED:
+            continue
         head = heads.get(name)
         entry = {
             "model_name": name,

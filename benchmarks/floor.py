@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 STEP, DAY = pd.Timedelta("15min"), pd.Timedelta("1D")
-SLOTS, LOOKBACK, HOLDOUT_DAYS, SEEDS, ROUNDS = 96, 32, 28, 3, 300
+SLOTS, LOOKBACK, HOLDOUT_DAYS, SEEDS, ROUNDS = 96, 31, 28, 3, 300
 YEAR_DAYS, OVERCAST = 365.2425, 1.5
 PARAMS = {
     "objective": "l1", "num_iterations": ROUNDS, "learning_rate": 0.05, "num_leaves": 31, "max_depth": -1, "max_bin": 127,
@@ -82,7 +82,7 @@ def predict(data: Data, model: Path, output: Path) -> None:
     """Load, read, features, forecast of the whole grid as far as the exogenous columns reach, parquet."""
     start, end = (pd.Timestamp(text, tz="UTC") for text in data.predict)
     loaded = load(model)
-    frame = read(data, start - LOOKBACK * DAY, end + DAY)
+    frame = read(data, start - (LOOKBACK + 1) * DAY, end + DAY + 4 * STEP)
     last = frame.index[frame.index < end][-1]
     rows = features(clean(frame, loaded["moving"]), data, start, min(end, last + STEP))
     columns = {
@@ -106,11 +106,16 @@ def read(data: Data, start: pd.Timestamp, end: pd.Timestamp) -> pd.DataFrame:
 
 
 def moves(frame: pd.DataFrame, data: Data) -> dict[str, tuple[float, float]]:
-    """Range of those columns whose standing still means a dead feed."""
-    known = {name: frame[name].dropna().to_numpy() for name in data.exogenous}
-    found = {name: (float(v.min()), float(v.max())) for name, v in known.items() if np.mean(v[1:] != v[:-1]) >= 0.2}
-    rest = {name for name, mask in dead(frame, found).items() if mask.mean() > 0.2}
-    return {name: bounds for name, bounds in found.items() if name not in rest}
+    """Range of those columns whose standing still means a dead feed: they change often, and do not rest each night."""
+    day = frame.index.floor("D")
+    found = {}
+    for name in data.exogenous:
+        values = frame[name].to_numpy()
+        known = values[~np.isnan(values)]
+        nights = day[long(still(values), frame.index, over="6h", steps=2)].nunique() / day.nunique()
+        if np.mean(known[1:] != known[:-1]) >= 0.2 and nights < 0.8:
+            found[name] = (float(known.min()), float(known.max()))
+    return found
 
 
 def dead(frame: pd.DataFrame, moving: dict[str, tuple[float, float]]) -> dict[str, Mask]:
@@ -118,16 +123,21 @@ def dead(frame: pd.DataFrame, moving: dict[str, tuple[float, float]]) -> dict[st
     if not moving:
         return {}
     values = {name: frame[name].to_numpy() for name in moving}
-    still = {name: np.concatenate([[False], (v[1:] == v[:-1]) | np.isnan(v[1:])]) for name, v in values.items()}
-    every = long(np.logical_and.reduce(list(still.values())), frame.index)
+    resting = {name: still(column) for name, column in values.items()}
+    every = long(np.logical_and.reduce(list(resting.values())), frame.index)
     inner = {name: (values[name] > low) & (values[name] < high) for name, (low, high) in moving.items()}
-    return {name: every | (inner[name] & long(still[name], frame.index)) for name in moving}
+    return {name: every | (inner[name] & long(resting[name], frame.index)) for name in moving}
 
 
-def long(still: Mask, index: pd.Index) -> Mask:
-    first = np.flatnonzero(~still)
-    last = np.append(first[1:] - 1, len(still) - 1)
-    lasting = (index[last] - index[first] + STEP > pd.Timedelta("12h")) & (last - first >= 7)
+def still(values: Floats) -> Mask:
+    return np.concatenate([[False], (values[1:] == values[:-1]) | np.isnan(values[1:])])
+
+
+def long(resting: Mask, index: pd.Index, over: str = "12h", steps: int = 8) -> Mask:
+    """Rows in runs that rest for more than ``over``."""
+    first = np.flatnonzero(~resting)
+    last = np.append(first[1:] - 1, len(resting) - 1)
+    lasting = (index[last] - index[first] + STEP > pd.Timedelta(over)) & (last - first + 1 >= steps)
     return np.asarray(np.repeat(lasting, last - first + 1))
 
 
@@ -137,7 +147,7 @@ def clean(frame: pd.DataFrame, moving: dict[str, tuple[float, float]]) -> pd.Dat
 
 def features(frame: pd.DataFrame, data: Data, start: pd.Timestamp, end: pd.Timestamp) -> Rows:
     """Laid out on a whole grid of days and quarters, every feature is a slice of it."""
-    begin, until = (start - (LOOKBACK - 1) * DAY).floor("D"), (end - STEP).floor("D") + 2 * DAY
+    begin, until = (start - LOOKBACK * DAY).floor("D"), (end - STEP).floor("D") + 2 * DAY
     grid = pd.date_range(begin, until, freq=STEP, inclusive="left", unit="us")
     laid = frame.reindex(grid)
     outside = laid[list(data.exogenous)].to_numpy()
@@ -146,10 +156,10 @@ def features(frame: pd.DataFrame, data: Data, start: pd.Timestamp, end: pd.Times
     times = grid[inside]
     past, last = lags(laid[data.target].to_numpy().reshape(-1, SLOTS))
     daily = np.repeat(laid[list(data.exogenous)].groupby(np.arange(len(grid)) // SLOTS).mean().to_numpy(), SLOTS, axis=0)
-    weather = np.hstack([*(around[8 + k] for k in (0, -8, -4, 4, 8)), centred(around), daily])
+    nearby = centred(around)
+    weather = np.hstack([*(around[8 + k] for k in (0, -8, -4, 4, 8)), nearby, daily])
     sun, light = solar(laid.loc[times], times, data)
     values = np.column_stack([calendar(times), weather[inside], past[inside], sun])
-    dark = np.isnan(outside).all(axis=1).reshape(-1, SLOTS).all(axis=1).repeat(SLOTS) if data.exogenous else np.zeros(len(grid), dtype=bool)
     return Rows(
         times=times,
         values=values,
@@ -157,7 +167,7 @@ def features(frame: pd.DataFrame, data: Data, start: pd.Timestamp, end: pd.Times
         naive=last[inside],
         day=times.asi8 // 86_400_000_000,
         light=light,
-        blind=dark[inside],
+        blind=np.isnan(nearby[inside]).all(axis=1),
     )
 
 

@@ -40,7 +40,7 @@ from mlsys.timetravel.locks import ReadingLocks
 from mlsys.timetravel.reader import JobPort, Reader
 
 _log = logging.getLogger(__name__)
-_GRACE_SECONDS = 10.0
+_GRACE_SECONDS = 5.0
 
 
 @dataclass(kw_only=True)
@@ -189,13 +189,18 @@ def _data(config: Config, units: Units, blobs: FolderBlobs, *, database: sa.Engi
     return Data(service=service, reader=reader, housekeeping=housekeeping, engine=engine, locks=locks)
 
 
-def declared(config: Config) -> dict[str, dict[str, Any]]:
-    """The normalised definitions of all configured models. Raises Invalid naming ``models.<name>.<key>``."""
+def declared(config: Config, *, components: bool = False) -> dict[str, dict[str, Any]]:
+    """The normalised definitions of all configured models. Raises Invalid naming ``models.<name>.<key>``.
+
+    ``components``: also the options of every component, which takes the imports of a job.
+    """
     found: dict[str, dict[str, Any]] = {}
     wrong: dict[str, list[str]] = {}
     for name, raw in config.models.items():
         try:
             found[name] = definition.normalise(raw)
+            if components:
+                definition.check_components(found[name])
         except errors.Invalid as error:
             wrong |= {f"models.{name}.{key}": texts for key, texts in error.fields.items()}
     if wrong:

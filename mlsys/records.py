@@ -262,7 +262,7 @@ class DatasetState:
 
 @dataclass(frozen=True, kw_only=True)
 class DataFile:
-    """A line of a data set's manifest. ``stamped_at``: created_at of all its rows; None: the file has a column for it. Both ends included."""
+    """A line of a data set's manifest. ``stamped_at``: created_at of all its rows; None: the file has a column. Both ends included."""
 
     id: int
     sha256: str

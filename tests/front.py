@@ -38,10 +38,16 @@ def definition(**changes: Any) -> dict[str, Any]:
     return usual | {"frequency": "1h", "model": {"type": "lightgbm", "params": QUICK}} | changes
 
 
+def configure(folder: Path, models: Mapping[str, Any]) -> Path:
+    """A config.yaml of these models."""
+    file = folder / "config.yaml"
+    file.write_text(json.dumps({"models": dict(models)}))  # JSON is YAML
+    return file
+
+
 def unstarted(folder: Path, models: Mapping[str, Any] | None = None, **overrides: Any) -> System:
     """A system whose database exists in name only, believed to be at head: for what is decided before any query."""
-    file = folder / "config.yaml"
-    file.write_text(json.dumps({"models": models or {}}))
+    file = configure(folder, models or {})
     given = {"home": str(folder / "home"), "database.url": "postgresql+psycopg2://nobody@127.0.0.1:1/none"}
     system = bootstrap.build(config.load(file, environ={}, overrides=given | overrides))
     system.services.schema.at_head = True
@@ -62,7 +68,7 @@ class World:
 def started(folder: Path, url: str, models: Mapping[str, Any], **overrides: Any) -> Iterator[World]:
     """A system on a database of its own, with hourly() in its data folder."""
     data, home = folder / "data", folder / "home"
-    data.mkdir()
+    data.mkdir(parents=True)
     hourly().to_parquet(data / "hourly.parquet")
     system = unstarted(folder, models, **{"database.url": url, "data.roots": [str(data)], **overrides})
     system.start()

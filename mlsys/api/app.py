@@ -4,7 +4,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from flask import Blueprint, Flask
+import orjson
+from flask import Blueprint, Flask, Response
+from flask.json.provider import DefaultJSONProvider
 from flask_smorest import Api
 
 from mlsys.api import datasets, guard, jobs, models, problems, production, runs, schemas, system
@@ -12,8 +14,21 @@ from mlsys.api.fields import Day, Flag, Instant
 from mlsys.api.services import Services
 
 
-class _Api(Api):  # type: ignore[misc]
+class _Json(DefaultJSONProvider):
+    """Answers are written by orjson: a page of runs is 100 kB, and the standard library took a third of its time. NaN becomes null."""
+
+    def response(self, *args: Any, **kwargs: Any) -> Response:
+        return Response(orjson.dumps(self._prepare_response_obj(args, kwargs)), mimetype="application/json")
+
+
+class _Api(Api):
     ERROR_SCHEMA = schemas.ProblemOut
+
+    def _register_responses(self) -> None:
+        """The default responses are all errors."""
+        self.DEFAULT_RESPONSE_CONTENT_TYPE = problems.CONTENT_TYPE
+        super()._register_responses()
+        del self.DEFAULT_RESPONSE_CONTENT_TYPE  # back to the class's own
 
     def _register_error_handlers(self) -> None:
         """Ours are in problems.py."""
@@ -31,7 +46,7 @@ def create_app(services: Services, *, pages: Sequence[Blueprint] = ()) -> Flask:
         "OPENAPI_JSON_PATH": "openapi.json",
         "API_SPEC_OPTIONS": {"info": {"description": "Train, check, promote, use, watch and explain forecasting models."}},
     }
-    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.json = _Json(app)
     app.url_map.strict_slashes = False
     guard.register(app, services)
     problems.register(app)

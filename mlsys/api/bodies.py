@@ -44,7 +44,7 @@ class StrictParser(FlaskParser):
         return super().load_querystring(req, schema)
 
     def handle_error(self, error: ma.ValidationError, req: Request, schema: ma.Schema, **_: Any) -> NoReturn:
-        messages = error.normalized_messages()
+        messages: Any = error.normalized_messages()  # type: ignore[no-untyped-call]
         by_location = messages if isinstance(messages, dict) else {}
         raise errors.Invalid({name: texts for location in by_location.values() for name, texts in flat(location)})
 
@@ -59,7 +59,7 @@ def flat(messages: Any, prefix: str = "") -> Iterator[tuple[str, list[str]]]:
 
 
 def read_json(data: bytes, *, max_depth: int) -> Any:
-    """The value. Raises Malformed for what is not JSON in UTF-8 or nested too deep, Invalid for NaN, infinity, twin keys, unstorable text."""
+    """The value. Raises Malformed for what is no JSON in UTF-8, or nested too deep, Invalid for NaN, infinity, twin keys, bad text."""
     too_deep = errors.Malformed(f"The JSON is nested deeper than {max_depth} levels.")
     try:
         # decoded here: json itself would also take UTF-16, and half a surrogate pair

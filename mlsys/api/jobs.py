@@ -13,7 +13,7 @@ from mlsys.api.services import Services
 from mlsys.execution.requests import PredictRequest, TrainRequest
 from mlsys.records import Run
 
-_COMMON = ("model_name", "start_date", "end_date", "file_path", "dataset")
+_COMMON = ("model_name", "start_date", "end_date", "file_path", "dataset", "time_travel_date")
 
 
 def build(services: Services) -> Blueprint:
@@ -26,13 +26,8 @@ def build(services: Services) -> Blueprint:
         @jobs.alt_response(200, schema=schemas.RunOut, description="The run has ended while Prefer: wait held the answer.")
         def post(self, body: Mapping[str, Any]) -> Response:
             """Train a model, check it, and put it into production if the gate accepts it."""
-            travels = "time_travel_date" in body
-            asked = TrainRequest(
-                **_common(body),
-                params=body.get("params", {}),
-                known_at=body.get("time_travel_date"),
-                promote=body.get("promote", "never" if travels else "auto"),
-            )
+            usual = "never" if "time_travel_date" in body else "auto"
+            asked = TrainRequest(**_common(body), params=body.get("params", {}), promote=body.get("promote", usual))
             return _answer(services, services.jobs.train(asked, trigger={"type": blueprints.caller()}))
 
     @jobs.route("/predict")
@@ -42,13 +37,8 @@ def build(services: Services) -> Blueprint:
         @jobs.alt_response(200, schema=schemas.RunOut, description="The run has ended while Prefer: wait held the answer.")
         def post(self, body: Mapping[str, Any]) -> Response:
             """Predict with the version in production, or the one named."""
-            travelled = body.get("time_travel_date")
-            asked = PredictRequest(
-                **_common(body),
-                model_version_id=body.get("model_version_id"),
-                model_at=body.get("model_at", travelled if "model_version_id" not in body else None),
-                known_at=body.get("data_at", travelled),
-            )
+            chosen: dict[str, Any] = {name: body.get(name) for name in ("model_version_id", "model_at", "data_at")}
+            asked = PredictRequest(**_common(body), **chosen)
             return _answer(services, services.jobs.predict(asked, trigger={"type": blueprints.caller()}))
 
     return jobs

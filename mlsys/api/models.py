@@ -58,11 +58,11 @@ def build(services: Services) -> Blueprint:
         def get(self, name: str) -> ModelVersion:
             """The version in production. 404 when there is none."""
             with services.units() as unit:
-                promotion = unit.promotions.production(name)
-                if promotion is None:
+                version = unit.versions.production(name)
+                if version is None:
                     unit.models.get(name)
                     raise errors.NotFound(f"No version of {name!r} is in production.")
-                return unit.versions.get(promotion.model_version_id)
+                return version
 
     @models.route("/<name>/promotions")
     class Promotions(MethodView):

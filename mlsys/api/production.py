@@ -43,6 +43,9 @@ def build(services: Services) -> Blueprint:
         @model.response(200, schemas.PromotionOut)
         def post(self, query: Mapping[str, Any], body: Mapping[str, Any]) -> Promotion:
             """The same; arguments in the query or the body."""
+            twice = dict.fromkeys(query.keys() & body.keys(), "Given in the query and in the body.")
+            if twice:
+                raise errors.Invalid(twice)
             return _demote(services, {**body, **query})
 
     return model

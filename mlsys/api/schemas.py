@@ -198,4 +198,4 @@ class ProblemOut(ma.Schema):
 def page_of(item: type[ma.Schema]) -> type[ma.Schema]:
     """``{"items": [...], "next_cursor": ...}`` of a shape."""
     members: dict[str, Any] = {"items": fields.List(fields.Nested(item)), "next_cursor": fields.String(allow_none=True)}
-    return type(ma.Schema)(item.__name__.removesuffix("Out") + "PageOut", (ma.Schema,), members)
+    return ma.Schema.from_dict(members, name=item.__name__.removesuffix("Out") + "PageOut")

@@ -3,6 +3,7 @@
 import http
 import re
 import secrets
+from typing import Any
 
 from flask import Flask
 from waitress.buffers import OverflowableBuffer
@@ -17,11 +18,12 @@ from mlsys.api import problems
 _DRAINED = 16 * 2**30  # past this a connection is cut instead of read to its end
 
 
-class _Counted(OverflowableBuffer):  # type: ignore[misc]
+class _Counted(OverflowableBuffer):
     """Keeps a body up to ``limit`` bytes; of a larger one only its length, so that it costs neither memory nor disk."""
 
     def __init__(self, overflow: int, limit: int) -> None:
         super().__init__(overflow)
+        self.buf: Any = None
         self._limit = limit
         self._length = 0
 
@@ -41,7 +43,7 @@ _ROWS = re.compile(r"/datasets/[^/]+/rows/?")
 
 
 def _parser(limit: int, upload_limit: int) -> type[HTTPRequestParser]:
-    class Parser(HTTPRequestParser):  # type: ignore[misc]
+    class Parser(HTTPRequestParser):
         """Reads a body that is too large to its end, so that the 413 reaches a client that only listens once it has sent all."""
 
         def parse_header(self, header_plus: bytes) -> None:
@@ -53,7 +55,7 @@ def _parser(limit: int, upload_limit: int) -> type[HTTPRequestParser]:
     return Parser
 
 
-class _ErrorTask(ErrorTask):  # type: ignore[misc]
+class _ErrorTask(ErrorTask):
     """Answers what waitress refuses by itself (a broken request line, headers too long) in the one shape of all errors."""
 
     def execute(self) -> None:

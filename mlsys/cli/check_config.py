@@ -18,7 +18,7 @@ def check_config(config_file: Path | None, home: Path | None, json_: bool) -> No
     from mlsys import bootstrap
 
     config = read_config(config_file, home)
-    models = bootstrap.declared(config)
+    models = bootstrap.declared(config, components=True)
     if json_:
         click.echo(json.dumps(_in_force(config) | {"models": models}, indent=2, default=str))
         return

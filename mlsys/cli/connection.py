@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,7 +40,7 @@ class LocalApi:
         if response.status_code >= 400:
             answer(response.status_code, response.data)
         with response:
-            yield from response.response
+            yield from response.iter_encoded()
 
 
 @contextmanager
@@ -64,11 +65,13 @@ def announced(home: Path, url: str) -> Iterator[None]:
     """Lets other commands on this home find this server. The lock, not the file, says that it lives: a kill -9 leaves no false trace."""
     folder = home / "servers"
     folder.mkdir(exist_ok=True)
-    path = folder / f"{os.getpid()}.json"
-    with path.open("w") as file:
+    path = folder / f"{secrets.token_hex(8)}.json"  # no process id: two containers on one home have the same ones
+    hidden = path.with_suffix(".new")
+    with hidden.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         json.dump({"url": url}, file)
         file.flush()
+        hidden.rename(path)  # seen only whole and locked
         try:
             yield
         finally:

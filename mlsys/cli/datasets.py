@@ -1,5 +1,6 @@
 """``mlsys datasets``: make data sets, append files to them, look at what they hold."""
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -47,9 +48,7 @@ def list_(config_file: Path | None, home: Path | None, json_: bool) -> None:
 @click.option("--key", "series_key", multiple=True, help="Column that tells series apart; may be repeated.")
 @click.option("--created-at", help="Name under which rows tell when they became known (default created_at).")
 @click.option("--timezone", help="Of timestamps without an offset (default UTC).")
-@click.option(
-    "--column", "columns", multiple=True, metavar="NAME:TYPE", help="number, integer, text, boolean, timestamp; repeatable."
-)
+@click.option("--column", "columns", multiple=True, metavar="NAME:TYPE", help="number, integer, text, boolean, timestamp; repeatable.")
 @as_json
 @configured
 def create(config_file: Path | None, home: Path | None, json_: bool, columns: tuple[str, ...], **asked: Any) -> None:
@@ -99,7 +98,8 @@ def rows(config_file: Path | None, home: Path | None, name: str, output: Path | 
         raise click.UsageError("--output: the name must end in .csv or .parquet")
     with _api(config_file, home) as api:
         parts = api.fetch(f"/datasets/{name}/rows", type, query=asked)
-        with output.open("wb") if output else click.get_binary_stream("stdout") as sink:
+        with contextlib.ExitStack() as stack:
+            sink = stack.enter_context(output.open("wb")) if output else click.get_binary_stream("stdout")
             for part in parts:
                 sink.write(part)
             sink.flush()

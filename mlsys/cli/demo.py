@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import logging
 import os
 import signal
@@ -30,7 +31,7 @@ def demo(config_file: Path | None, home: Path | None, host: str | None, port: in
     if port is None and "MLSYS_SERVER__PORT" not in os.environ:
         config = _on_a_free_port(config)
     logs.configure(config.logging, quiet=True)
-    logging.getLogger("mlsys.execution").setLevel(logging.CRITICAL)  # what the jobs say is part of the story
+    logging.getLogger("mlsys.execution.reporter").setLevel(logging.CRITICAL)  # what the jobs say is part of the story
     teller = _Teller(started=started, stop_when_told=exit_)
     try:
         serving.run(config, ready=teller.telling)
@@ -52,9 +53,10 @@ def _on_a_free_port(config: Config) -> Config:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         socket.create_server((host, port), family=family).close()
-    except OSError:
-        click.echo(f"Port {port} is taken: the demo takes a free one.", err=True)
-        return dataclasses.replace(config, server=dataclasses.replace(config.server, port=0))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:  # anything else is told by the server itself
+            click.echo(f"Port {port} is taken: the demo takes a free one.", err=True)
+            return dataclasses.replace(config, server=dataclasses.replace(config.server, port=0))
     return config
 
 
@@ -65,6 +67,7 @@ class _Teller:
         self.failed = False
         self._started = started
         self._stop_when_told = stop_when_told
+        self._told = False
         self._leaving = threading.Event()
 
     @contextlib.contextmanager
@@ -76,8 +79,8 @@ class _Teller:
             yield
         finally:
             self._leaving.set()
+            click.echo("Stopped serving." if self._told else "Stopping; a job at work gets up to ten seconds.", err=True)
             thread.join(timeout=2)
-            click.echo("Stopping; a job at work gets up to ten seconds." if thread.is_alive() else "Stopped serving.", err=True)
 
     def _tell(self, url: str) -> None:
         from mlsys.cli import demo_story
@@ -94,6 +97,7 @@ class _Teller:
         except Exception:
             self.failed = True
             logging.getLogger(__name__).exception("the demo failed unexpectedly")
+        self._told = True
         if self._stop_when_told:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
         elif not self._leaving.is_set():

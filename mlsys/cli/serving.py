@@ -40,6 +40,7 @@ def run(config: Config, *, ready: Callable[[str], contextlib.AbstractContextMana
     from mlsys.api import server as http
     from mlsys.application import make_app
 
+    bootstrap.declared(config, components=True)  # a wrong option is told now, not by the first job
     system = bootstrap.build(config)
     server = http.bind(
         make_app(system.services),

@@ -1,1 +1,1 @@
-"""Runs jobs: accepts requests into the queue, executes them on a pool, concludes them in one transaction, recovers those whose process died."""
+"""Runs jobs: accepts requests into the queue, executes them, concludes them in one transaction, recovers those whose process died."""

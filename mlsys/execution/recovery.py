@@ -57,7 +57,7 @@ class Recovery:
             self._runner.launch(run_id)
 
     def _requeue_crashed(self, unit: UnitOfWork) -> bool:
-        """Runs of dead processes, and those of this one that no thread works on (a claim whose answer was lost). Whether any is tried again."""
+        """Runs of dead processes, and of this one that no thread works on (a claim whose answer was lost). Whether any is tried again."""
         unattended = unit.runs.unattended(lock_class=LOCK_CLASS, owner=self._presence.owner)
         mine = self._runner.pending  # after the query: whatever ended in between has left the state that crash() expects
         again = False

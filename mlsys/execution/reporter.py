@@ -1,4 +1,4 @@
-"""How a running job tells of itself: progress (at most twice a second) and log lines, into its run. A database that is away for a while stops no job."""
+"""How a running job tells of itself: progress (at most twice a second) and log lines. A database that is away for a while stops no job."""
 
 import logging
 import threading

@@ -24,13 +24,13 @@ class TrainRequest:
     file_path: str | None = None
     dataset: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
-    known_at: Day | None = None
+    time_travel_date: Day | None = None
     promote: Literal["auto", "never"] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictRequest:
-    """``model_at`` and ``known_at`` are the two knobs of time travel: whose model, and which knowledge."""
+    """``model_at`` and ``data_at`` are the two knobs of time travel: whose model, and which knowledge; ``time_travel_date`` turns both."""
 
     model_name: str
     start_date: Day
@@ -39,7 +39,8 @@ class PredictRequest:
     dataset: str | None = None
     model_version_id: str | None = None
     model_at: Day | None = None
-    known_at: Day | None = None
+    data_at: Day | None = None
+    time_travel_date: Day | None = None
 
 
 def window(start: Day, end: Day, *, timezone: str, frequency: timedelta) -> Window:
@@ -56,6 +57,12 @@ def span(start: Day, end: Day, *, timezone: str) -> Window:
     if found.end <= found.start:
         raise errors.Invalid({"end_date": "end_date must lie after start_date."})
     return found
+
+
+def first_cut(request: TrainRequest | PredictRequest, *names: str, timezone: str) -> tuple[str, datetime] | None:
+    """The first of these fields that the request gives, and the cut it means."""
+    given = ((name, getattr(request, name, None)) for name in names)
+    return next(((name, cut(day, name, timezone=timezone)) for name, day in given if day is not None), None)
 
 
 def cut(day: Day, field: str, *, timezone: str) -> datetime:

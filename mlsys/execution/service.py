@@ -1,7 +1,6 @@
 """Accepts jobs: checks a request against the registries, appends the queued run, and hands its id to the runner after the commit."""
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 from mlsys import errors
@@ -29,11 +28,10 @@ class JobService:
             return self._queue(unit, "train", spec, trigger)
 
     def predict(self, request: PredictRequest, *, trigger: Json) -> Run:
-        """Queues a prediction by the version in production (at ``model_at``), or the one named. Raises as train(); Conflict without a version."""
+        """Queues a prediction by the version in production (at ``model_at``), or the one named. Raises Invalid, Conflict without one."""
         with self._units() as unit:
             spec = self._spec(unit, request)
-            zone = spec["definition"]["timezone"]
-            version = self._version(unit, request, requests.cut(request.model_at, "model_at", timezone=zone) if request.model_at else None)
+            version = self._version(unit, request, timezone=spec["definition"]["timezone"])
             spec |= {"model_version_id": version.model_version_id, "artifact_sha256": version.artifact.sha256}
             return self._queue(unit, "predict", spec, trigger)
 
@@ -57,9 +55,11 @@ class JobService:
             "definition": definition,
         }
 
-    def _version(self, unit: UnitOfWork, request: PredictRequest, at: datetime | None) -> ModelVersion:
+    def _version(self, unit: UnitOfWork, request: PredictRequest, *, timezone: str) -> ModelVersion:
         if request.model_version_id is not None:
             return production.named(unit, request.model_version_id, request.model_name)
+        found = requests.first_cut(request, "model_at", "time_travel_date", timezone=timezone)
+        at = found[1] if found else None
         current = unit.promotions.production(request.model_name, at=at)
         if current is None:
             when = f" at {rfc3339(at)}" if at else ""
@@ -77,13 +77,12 @@ class JobService:
 
 
 def _known_at(request: TrainRequest | PredictRequest, definition: Json) -> str | None:
-    if request.known_at is None:
+    found = requests.first_cut(request, "data_at", "time_travel_date", timezone=definition["timezone"])
+    if found is None:
         return None
+    field, instant = found
     if definition["created_at"] is None:
+        trouble = f"The data source of {request.model_name!r} has no created_at, so it cannot tell what was known then."
         remedy = f"Name the column that says when a row became known: models.{request.model_name}.created_at in config.yaml."
-        raise errors.Invalid(
-            {
-                "time_travel_date": f"The data source of {request.model_name!r} has no created_at, so it cannot tell what was known then. {remedy}"
-            }
-        )
-    return rfc3339(requests.cut(request.known_at, "time_travel_date", timezone=definition["timezone"]))
+        raise errors.Invalid({field: f"{trouble} {remedy}"})
+    return rfc3339(instant)

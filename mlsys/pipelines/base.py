@@ -91,7 +91,7 @@ class Component(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """What to read: ``columns`` and ``window`` None for all; ``known_at`` keeps rows with created_at <= it, newest per (key, timestamp).
+    """What to read: ``columns``, ``window`` None for all; ``known_at`` keeps rows with created_at <= it, newest per (key, timestamp).
 
     ``issued``: and of each row only what was known at its own issue time (``layout.issue``). Only sources with ``cuts`` are asked for it.
     """
@@ -123,7 +123,7 @@ class DataSource(Component):
         return frames.schema(self.get_dataframe())
 
     def read(self, query: Query) -> "pa.Table":
-        """Columns and window of the query, in any order. Not yet cut to ``known_at``: reading.read() does that for every source but those with ``cuts``."""
+        """Columns and window of the query, in any order. Not yet cut to ``known_at``: reading.read() does that, but for ``cuts``."""
         from mlsys.pipelines import reading
 
         return reading.select(self.get_dataframe(), query)

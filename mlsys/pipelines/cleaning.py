@@ -17,7 +17,7 @@ from mlsys.records import Layout, Verdict
 LONGEST = timedelta(hours=12)
 FEWEST_STEPS = 8  # for daily data 12 hours would be no stretch at all
 MOVING = 0.2  # a moving column changes in at least this share of its steps
-RESTING = 0.2  # columns at rest for more than this share do so by nature (irradiance at night)
+NIGHT, NIGHTLY = timedelta(hours=6), 0.8  # a column that stands still so long on this share of days does so by nature (irradiance at night)
 Mask = npt.NDArray[np.bool_]
 Moving = Mapping[str, tuple[float, float]]
 
@@ -27,12 +27,13 @@ def learn(series: Sequence[pd.DataFrame], columns: Sequence[str], layout: Layout
     weights = np.array([len(frame) for frame in series], dtype=np.float64)
     found = {}
     for name in columns:
-        shares = [_changes(frame[name].to_numpy(dtype=np.float64)) for frame in series]
-        if weights.sum() and np.average(shares, weights=weights) >= MOVING:
+        values = [frame[name].to_numpy(dtype=np.float64) for frame in series]
+        if not weights.sum() or np.average([_changes(column) for column in values], weights=weights) < MOVING:
+            continue
+        rests = [_nights(column, frame.index, layout) for column, frame in zip(values, series, strict=True)]
+        if np.average(rests, weights=weights) < NIGHTLY:
             found[name] = (min(float(f[name].min()) for f in series), max(float(f[name].max()) for f in series))
-    dead = [dead_stretches(frame, found, layout) for frame in series]
-    rest = {name for name in found if np.average([mask[name].mean() for mask in dead], weights=weights) > RESTING}
-    return {name: bounds for name, bounds in found.items() if name not in rest}
+    return found
 
 
 def dead_stretches(frame: pd.DataFrame, moving: Moving, layout: Layout) -> dict[str, Mask]:
@@ -79,8 +80,15 @@ def _still(values: npt.NDArray[np.float64]) -> Mask:
     return np.concatenate([[False], same])
 
 
-def _long(still: Mask, index: pd.Index, layout: Layout) -> Mask:
-    """Rows in runs that last longer than allowed. A run begins with the row that the next ones repeat."""
+def _nights(values: npt.NDArray[np.float64], index: pd.Index, layout: Layout) -> float:
+    """The share of local days on which the column stands still for NIGHT."""
+    days = calendar.days(pd.DatetimeIndex(index), layout.timezone)
+    resting = _long(_still(values), index, layout, over=NIGHT, steps=2)
+    return len(np.unique(days[resting])) / max(1, len(np.unique(days)))
+
+
+def _long(still: Mask, index: pd.Index, layout: Layout, *, over: timedelta = LONGEST, steps: int = FEWEST_STEPS) -> Mask:
+    """Rows in runs of more than ``over`` and at least ``steps`` rows. A run begins with the row that the next ones repeat."""
     if not len(still):
         return still
     times = calendar.instants(pd.DatetimeIndex(index))
@@ -88,5 +96,5 @@ def _long(still: Mask, index: pd.Index, layout: Layout) -> Mask:
     first = np.flatnonzero(~still)
     last = np.concatenate([first[1:] - 1, [len(still) - 1]])
     span = times[last] - times[first] + calendar.microseconds(layout.frequency)
-    long = (span > calendar.microseconds(LONGEST)) & (last - first + 1 >= FEWEST_STEPS)
+    long = (span > calendar.microseconds(over)) & (last - first + 1 >= steps)
     return np.asarray(long[run])

@@ -20,6 +20,7 @@ from mlsys.records import Layout
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Key = tuple[Any, ...]
+NEAR = timedelta(hours=2)  # as far as the exogenous feature looks around a row
 RowsOf = Callable[[Key, pd.DataFrame], pd.DatetimeIndex]
 
 
@@ -157,12 +158,18 @@ def _active(rows: pd.DatetimeIndex, setup: Setup) -> Mask:
 
 
 def _blind(series: pd.DataFrame, rows: pd.DatetimeIndex, layout: Layout) -> Mask:
-    """Rows on whose local day no exogenous value is known, in a model that has any."""
+    """Rows with no exogenous value within NEAR of them, in a model that has any."""
     names = list(layout.exogenous or ())
     if not names:
         return np.zeros(len(rows), dtype=bool)
-    seen = series.index[series[names].notna().any(axis=1)]
-    return ~np.isin(calendar.days(rows, layout.timezone), calendar.days(pd.DatetimeIndex(seen), layout.timezone))
+    seen = calendar.instants(pd.DatetimeIndex(series.index[series[names].notna().any(axis=1)]))
+    if not len(seen):
+        return np.ones(len(rows), dtype=bool)
+    wanted, near = calendar.instants(rows), calendar.microseconds(NEAR)
+    after = np.searchsorted(seen, wanted)
+    before, beyond = seen[np.maximum(after - 1, 0)], seen[np.minimum(after, len(seen) - 1)]
+    blind: Mask = np.minimum(np.abs(wanted - before), np.abs(beyond - wanted)) > near
+    return blind
 
 
 def _joined(values: Sequence[Any]) -> Any:

@@ -15,7 +15,7 @@ _CLOCK = re.compile(r"D(?:-(?P<days>\d{1,3}))?T(?P<hour>[01]\d|2[0-3]):(?P<minut
 
 @dataclass(frozen=True, kw_only=True)
 class Issue:
-    """``lead``: so long before the row; or at ``clock`` (since midnight) of the day ``days`` before the row's, in ``zone`` (None: the model's)."""
+    """``lead``: so long before the row; or at ``clock`` of the day ``days`` before the row's, in ``zone`` (None: the model's)."""
 
     lead: timedelta | None = None
     days: int = 0

@@ -89,7 +89,7 @@ def _bounds(column: pa.ChunkedArray, name: str, timezone: str, first_row: int | 
 def _refuse_beyond_calendar(column: pa.ChunkedArray, name: str) -> None:
     """Years that Python's datetime cannot express: such values are faults of what wrote them."""
     span = pc.min_max(column.cast(pa.int64())).as_py()
-    if span["min"] is not None and not (span["min"] >= EARLIEST and span["max"] <= LATEST):
+    if span["min"] is not None and (span["min"] < EARLIEST or span["max"] > LATEST):
         raise errors.WrongType(f"The column '{name}' holds timestamps outside of the years 2 to 9998; correct them.")
 
 

@@ -117,7 +117,7 @@ class DatasetRepository:
         return int(self._connection.execute(statement).scalar_one())
 
     def files(self, name: str, *, window: Window | None = None, known_at: datetime | None = None) -> Sequence[DataFile]:
-        """The present files that can hold rows of the window that were known then, oldest first. The caller holds the lock, shared will do."""
+        """The present files that can hold rows of the window known then, oldest first. The caller holds the lock, shared will do."""
         query = sa.select(*(_f[column] for column in _FILE)).where(_f.dataset == name, _LIVE)
         if window is not None:
             query = query.where(_f.first_timestamp < window.end, _f.last_timestamp >= window.start)

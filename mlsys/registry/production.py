@@ -33,7 +33,7 @@ class Production:
             return promotion
 
     def demote(self, model_name: str, *, actor: str, reason: str | None = None, expected_production: str | None = None) -> Promotion:
-        """Goes back to the version in production before the present one. Raises Invalid, Conflict when there is none, StalePrecondition, DamagedArtifact."""
+        """Goes back to the version in production before the present one. Raises as promote(), and Conflict when there is none."""
         with self._units() as unit:
             lock(unit, model_name)
             _expect(unit, model_name, expected_production)

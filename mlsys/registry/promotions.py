@@ -37,7 +37,7 @@ class PromotionRepository:
         )
 
     def demote(self, model_name: str, *, actor: str, reason: str | None) -> Promotion:
-        """Goes back to the version that was in production before the present one, further back each time. Raises Conflict when there is none."""
+        """Goes back to the version in production before the present one, further back each time. Raises Conflict when there is none."""
         head = self._head(model_name)
         if head is None or head["below"] is None:
             raise errors.Conflict(f"No version of {model_name!r} was in production before the present one; promote one by its id instead.")

@@ -15,7 +15,8 @@ from mlsys.storage import tables
 
 _INSERT = sa.text(
     """
-INSERT INTO model_versions (model_version_id, model_name, version, run_id, created_at, artifact, twin, twin_cutoff, spec, metrics, validation)
+INSERT INTO model_versions
+    (model_version_id, model_name, version, run_id, created_at, artifact, twin, twin_cutoff, spec, metrics, validation)
 SELECT :id, :model_name, coalesce(max(version), 0) + 1, :run_id, :at, CAST(:artifact AS jsonb), CAST(:twin AS jsonb), :twin_cutoff,
        CAST(:spec AS jsonb), CAST(:metrics AS jsonb), CAST(:validation AS jsonb)
 FROM model_versions WHERE model_name = :model_name
@@ -30,6 +31,11 @@ _STATUS = sa.case(
     else_="candidate",
 ).label("status")
 _VERSION = sa.select(tables.model_versions, _STATUS)
+_ONE = _VERSION.where(_v.model_version_id == sa.bindparam("id"))
+_IN_PRODUCTION = _VERSION.where(
+    _v.model_version_id
+    == sa.select(_p.model_version_id).where(_p.model_name == sa.bindparam("name")).order_by(_p.sequence.desc()).limit(1).scalar_subquery()
+)
 
 
 class VersionRepository:
@@ -56,14 +62,16 @@ class VersionRepository:
         return self.get(id)
 
     def get(self, id: str, *, model_name: str | None = None) -> ModelVersion:
-        query = _VERSION.where(_v.model_version_id == id)
-        if model_name is not None:
-            query = query.where(_v.model_name == model_name)
-        row = self._connection.execute(query).mappings().one_or_none()
-        if row is None:
+        row = self._connection.execute(_ONE, {"id": id}).mappings().one_or_none()
+        if row is None or model_name not in (None, row["model_name"]):
             of = f" of model {model_name!r}" if model_name else ""
             raise errors.NotFound(f"There is no version {id!r}{of}; GET /models/NAME/versions lists them.")
         return _version(row)
+
+    def production(self, model_name: str) -> ModelVersion | None:
+        """The version in production now, in one look; None when there is none. For decisions: PromotionRepository.production()."""
+        row = self._connection.execute(_IN_PRODUCTION, {"name": model_name}).mappings().one_or_none()
+        return None if row is None else _version(row)
 
     def list(self, model_name: str, *, limit: int, cursor: str | None) -> Page[ModelVersion]:
         rows, following = page(self._connection, _VERSION.where(_v.model_name == model_name), by=_v.seq, limit=limit, cursor=cursor)

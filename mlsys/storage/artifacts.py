@@ -12,6 +12,7 @@ from typing import IO
 
 from mlsys import errors
 from mlsys.records import Blob
+from mlsys.storage import durable
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -53,14 +54,11 @@ class FolderBlobs:
         self.folder = folder
 
     def put(self, data: bytes) -> Blob:
-        """Stores the bytes durably and returns their address; the same bytes again change nothing. Raises Unavailable (a full disk, say)."""
+        """Stores the bytes durably and returns their address; the same again change nothing. Raises Unavailable (a full disk, say)."""
         sha256 = hashlib.sha256(data).hexdigest()
         path = self.path(sha256)
-        try:
-            if not self._holds(path, sha256):
-                self._write(path, data)
-        except OSError as error:
-            raise errors.Unavailable(f"The artifact store cannot be written ({error.strerror}); nothing was stored.") from error
+        if not self._holds(path, sha256):
+            durable.write(path, data, what="The artifact store")
         return Blob(sha256=sha256, size=len(data), uri=path.as_uri())
 
     @contextmanager
@@ -85,7 +83,7 @@ class FolderBlobs:
             path.parent.mkdir(exist_ok=True)
             temporary.rename(path)
             for folder in (path.parent,) if known else (path.parent, self.folder):
-                _fsync(folder)
+                durable.sync_folder(folder)
             writer.blob = Blob(sha256=writer.sha256, size=writer.size, uri=path.as_uri())
         except OSError as error:
             raise errors.Unavailable(f"The artifact store cannot be written ({error.strerror}); nothing was stored.") from error
@@ -145,35 +143,15 @@ class FolderBlobs:
         finally:
             probe.unlink(missing_ok=True)
 
-    def _write(self, path: Path, data: bytes) -> None:
-        """temp, fsync, rename, fsync folders: after a crash the whole file is there, or none."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        for folder in (path.parent, self.folder):
-            _fsync(folder)
-
     def _holds(self, path: Path, sha256: str) -> bool:
         """A damaged file under the right name must be written anew, not trusted."""
-        return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+        try:
+            return hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+        except OSError:
+            return False
 
     def path(self, sha256: str) -> Path:
         """Where the bytes of that hash lie, or would lie."""
         if not _SHA256.fullmatch(sha256):
             raise errors.DamagedArtifact("That is not the address of a stored file.")
         return self.folder / sha256[:2] / sha256[2:]
-
-
-def _fsync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

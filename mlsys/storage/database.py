@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import orjson
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, TimeoutError
+from sqlalchemy.exc import DBAPIError
 
 from mlsys import errors
 
@@ -29,6 +30,7 @@ def make_engine(url: str, *, pool_size: int, statement_timeout_seconds: float) -
         max_overflow=0,
         pool_timeout=10,
         pool_pre_ping=True,
+        json_deserializer=orjson.loads,
         connect_args={"options": options, "connect_timeout": 10, "application_name": "mlsys"},
     )
 
@@ -38,7 +40,7 @@ def translated() -> Iterator[None]:
     """Turns what may pass (connection lost, something timed out, schema moved by another) into DatabaseUnavailable, without driver text."""
     try:
         yield
-    except TimeoutError:
+    except sa.exc.TimeoutError:
         raise errors.DatabaseUnavailable("All database connections are in use; try again.", retry_after=1) from None
     except DBAPIError as error:
         if _code(error) in _OTHER_SCHEMA:

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from mlsys import errors
-from mlsys.storage import binaries, launcher
+from mlsys.storage import binaries, durable, launcher
 from mlsys.storage.embedded_account import Account, environment
 
 SUPERUSER = "mlsys"
@@ -123,7 +123,7 @@ class Cluster:
         except BaseException:
             shutil.rmtree(new, ignore_errors=True)
             raise
-        _sync_folder(self.home)
+        durable.sync_folder(self.home)
 
     def bound_log(self) -> None:
         """Keep the log at 10 MiB and one older part. Copy and truncate: the running server appends to this very file."""
@@ -188,11 +188,3 @@ def failed(home: Path, what: str, output: str) -> errors.MlsysError:
         f"PostgreSQL {what} under {home}: {' / '.join((telling or lines)[-3:]) or 'it said nothing'}. "
         "Correct that, choose another home, or set database.url (environment: MLSYS_DATABASE__URL) to a PostgreSQL server."
     )
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,5 +1,6 @@
 """Moves the schema between revisions, under a lock so that any number of processes may ask at once."""
 
+import importlib
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -19,8 +20,7 @@ class Migrator:
     """Upgrades and downgrades one database. Each move is one transaction: done whole, or not at all."""
 
     def __init__(self, *, engine: sa.Engine) -> None:
-        import mlsys.migrations as package
-
+        package = importlib.import_module("mlsys.migrations")  # a folder outside mlsys/: see package_dir in setup.cfg
         self._engine = engine
         self._config = Config()
         self._config.set_main_option("script_location", str(Path(next(iter(package.__path__)))).replace("%", "%%"))
@@ -50,7 +50,7 @@ class Migrator:
             return before, self._current(connection)
 
     def downgrade(self, to: str, *, force: bool = False) -> tuple[str | None, str | None]:
-        """Undoes everything down to ``to``, itself included. Raises Conflict, before any change, when rows would be lost and not ``force``."""
+        """Undoes everything down to ``to``, itself included. Raises Conflict when rows would be lost, unless ``force``."""
         index = self.revisions.index(self._known(to))
         with translated(), self._engine.begin() as connection:
             before = self._locked(connection)
@@ -86,7 +86,7 @@ class Migrator:
         return revision
 
     def _current(self, connection: sa.Connection) -> str | None:
-        found = MigrationContext.configure(connection, opts={"version_table": "mlsys_revision"}).get_current_revision()
+        found: str | None = MigrationContext.configure(connection, opts={"version_table": "mlsys_revision"}).get_current_revision()
         if found is not None and found not in self.revisions:
             raise errors.Conflict(
                 f"The database stands at revision {found}, which this mlsys does not know: a newer one made it. Install that one."

@@ -26,7 +26,7 @@ MOMENT = timedelta(microseconds=1)
 
 @dataclass(frozen=True, kw_only=True)
 class Appended:
-    """``created_at``: when these rows became known; where they said it themselves, the last of it. ``revised``: keys that were there before."""
+    """``created_at``: when the rows became known; where they said it themselves, the last. ``revised``: keys that were there before."""
 
     dataset: str
     file: int

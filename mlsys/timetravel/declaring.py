@@ -29,7 +29,7 @@ def declare(
     timezone: str = "UTC",
     columns: Mapping[str, str] | Sequence[Mapping[str, str]] | None = None,
 ) -> Dataset:
-    """``columns``: {name: type}, or [{name, type}]; timestamp and keys may be left out of it. None: the first append decides. Raises Invalid."""
+    """``columns``: {name: type}, or [{name, type}]; timestamp and keys may be left out. None: the first append decides. Raises Invalid."""
     wrong: dict[str, Any] = {}
     if not NAME.fullmatch(name):
         wrong["name"] = "1 to 100 letters, digits, '.', '_' or '-', the first a letter or digit."

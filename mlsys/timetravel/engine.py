@@ -1,4 +1,4 @@
-"""DuckDB, kept in bounds: one in-memory database a process, a memory limit, spilling to a folder, and no reach beyond the store's folder."""
+"""DuckDB, kept in bounds: one in-memory database a process, a memory limit, spilling to a folder, no reach beyond the store's folder."""
 
 import os
 import shutil

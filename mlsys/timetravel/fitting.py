@@ -1,4 +1,4 @@
-"""Arriving rows to a data set's own columns and types, or a refusal that names the column and the remedy. Where they come from is not known."""
+"""Arriving rows to a data set's own columns and types, or a refusal that names column and remedy. Where they come from is not known."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Reads data sets as known at an instant: lists the files that can matter, keeps them from being removed, asks the engine, streams Arrow."""
+"""Reads data sets as known at an instant: lists the files that can matter, keeps them from removal, asks the engine, streams Arrow."""
 
 import threading
 from collections.abc import Iterator, Sequence

@@ -54,10 +54,9 @@ def store(tables: Iterable[pa.Table], dataset: Dataset, *, given: bool, blobs: F
 
 def rewrite(query: str, dataset: Dataset, *, given: bool, blobs: FolderBlobs, engine: Engine, compacted: bool = False) -> Written:
     """Stores what a query of the engine gives, in the order that it has."""
-    with engine.cursor() as cursor, blobs.writing() as writer:
-        with Sheet(writer, dataset, given=given, compacted=compacted) as sheet:
-            for batch in cursor.sql(query).to_arrow_reader(files.ROW_GROUP):
-                sheet.add(pa.table(batch).cast(sheet.schema))
+    with engine.cursor() as cursor, blobs.writing() as writer, Sheet(writer, dataset, given=given, compacted=compacted) as sheet:
+        for batch in cursor.sql(query).to_arrow_reader(files.ROW_GROUP):
+            sheet.add(pa.table(batch).cast(sheet.schema))
     return sheet.written(writer)
 
 

@@ -61,10 +61,12 @@ def _add_forecast(card: dict[str, Any]) -> None:
 
 
 def number(value: Any) -> str:
-    """Four digits that count, whole thousands in groups, nothing as a dash; text as it is."""
+    """Four digits that count, thousands in groups, yes and no, nothing as a dash; text as it is."""
     if value is None:
         return "-"
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not isinstance(value, int | float):
         return str(value)
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 

@@ -72,7 +72,8 @@ def main(url: str, home: str, name: str, point: str | None = None) -> None:
         deadly(point)
     for number in itertools.count(batch):
         told = service.append_tables(name, [table(number)])
-        print(json.dumps({"batch": number, "created_at": told.created_at.isoformat()}), flush=True)
+        sys.stdout.write(json.dumps({"batch": number, "created_at": told.created_at.isoformat()}) + "\n")
+        sys.stdout.flush()
         compactor.compact(name)
         compactor.purge(name)
 

@@ -13,10 +13,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import appender
 import front
+import pytest
+
 from mlsys.timetravel import declaring
 from mlsys.timetravel.asof import Ask
 from mlsys.timetravel.compaction import Compactor

@@ -4,7 +4,6 @@ A component that is installed but has no sample here fails the suite. Sources an
 theirs beside their own contract tests.
 """
 
-import os
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -29,20 +28,17 @@ from mlsys.records import Output
 from mlsys.timetravel import declaring
 from mlsys.timetravel.reader import JobPort
 
-POSTGRES = os.environ.get("MLSYS_TEST_DATABASE_URL", "")
 Spec = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """``spec`` builds the component; ``lay`` puts rows where the source will find them; ``fetch`` reads back what an Output names;
-    ``scratch`` is a table in PostgreSQL to drop afterwards."""
+    """``spec`` builds the component; ``lay`` puts rows where the source will find them; ``fetch`` reads back what an Output names."""
 
     spec: Spec
     ports: Ports
     lay: Callable[[pa.Table], None] = lambda table: None
     fetch: Callable[[Output], pa.Table] = lambda output: pa.table({})
-    scratch: str = ""
 
 
 def _ports(folder: Path, **connections: str) -> Ports:
@@ -88,9 +84,7 @@ def _sql_source(folder: Path, url: str, table: str, *, as_query: bool) -> Sample
         engine.dispose()
 
     what = {"query": f'SELECT * FROM "{table}" WHERE 1 = 1;'} if as_query else {"table": table}
-    return Sample(
-        spec={"type": "sql", "connection": "plant", **what}, ports=_ports(folder, plant=url), lay=lay, scratch=_scratch(url, table)
-    )
+    return Sample(spec={"type": "sql", "connection": "plant", **what}, ports=_ports(folder, plant=url), lay=lay)
 
 
 def _parquet_destination(folder: Path) -> Sample:
@@ -119,12 +113,7 @@ def _sql_destination(folder: Path, url: str, table: str) -> Sample:
         spec={"type": "sql_table", "connection": "plant", "table": table},
         ports=_ports(folder, plant=url),
         fetch=fetch,
-        scratch=_scratch(url, table),
     )
-
-
-def _scratch(url: str, table: str) -> str:
-    return table if url == POSTGRES else ""
 
 
 def _sqlite(folder: Path) -> str:
@@ -147,28 +136,31 @@ def _dataset_source(folder: Path, server: Any) -> Iterator[Sample]:
     server.drop(url)
 
 
-SOURCES: dict[str, list[Callable[[Path], Sample]]] = {
-    "parquet": [_parquet_source, _parquet_folder_source],
-    "csv": [_csv_source],
-    "dataset": [lambda folder: Sample(spec={}, ports=_ports(folder))],  # made by _dataset_source, which needs a server
+Lay = Callable[[Path, str], Sample]
+"""From a folder, and the URL of a PostgreSQL database."""
+
+SOURCES: dict[str, list[Lay]] = {
+    "parquet": [lambda folder, _: _parquet_source(folder), lambda folder, _: _parquet_folder_source(folder)],
+    "csv": [lambda folder, _: _csv_source(folder)],
+    "dataset": [lambda folder, postgres: Sample(spec={}, ports=_ports(folder))],  # made by _dataset_source: it needs a whole server
     "sql": [
-        lambda folder: _sql_source(folder, _sqlite(folder), "rows", as_query=False),
-        lambda folder: _sql_source(folder, _sqlite(folder), "rows", as_query=True),
+        lambda folder, _: _sql_source(folder, _sqlite(folder), "rows", as_query=False),
+        lambda folder, _: _sql_source(folder, _sqlite(folder), "rows", as_query=True),
+        lambda folder, postgres: _sql_source(folder, postgres, _fresh(), as_query=False),
+        lambda folder, postgres: _sql_source(folder, postgres, _fresh(), as_query=True),
     ],
 }
-DESTINATIONS: dict[str, list[Callable[[Path], Sample]]] = {
-    "parquet": [_parquet_destination],
-    "sql_table": [lambda folder: _sql_destination(folder, _sqlite(folder), "forecasts")],
+DESTINATIONS: dict[str, list[Lay]] = {
+    "parquet": [lambda folder, _: _parquet_destination(folder)],
+    "sql_table": [
+        lambda folder, _: _sql_destination(folder, _sqlite(folder), "forecasts"),
+        lambda folder, postgres: _sql_destination(folder, postgres, _fresh()),
+    ],
 }
-if POSTGRES:
-    SOURCES["sql"] += [
-        lambda folder: _sql_source(folder, POSTGRES, _fresh(), as_query=False),
-        lambda folder: _sql_source(folder, POSTGRES, _fresh(), as_query=True),
-    ]
-    DESTINATIONS["sql_table"] += [lambda folder: _sql_destination(folder, POSTGRES, _fresh())]
 
 
 def _fresh() -> str:
+    """The samples share one database."""
     return f"contract_{uuid.uuid4().hex[:8]}"
 
 
@@ -180,33 +172,31 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             metafunc.parametrize(fixture, found, indirect=True, ids=[f"{name}-{at}" for name, at in found])
 
 
-def _sample(samples: Mapping[str, list[Callable[[Path], Sample]]], wanted: tuple[str, int], folder: Path) -> Sample:
+def _sample(samples: Mapping[str, list[Lay]], wanted: tuple[str, int], folder: Path, postgres: str) -> Sample:
     name, at = wanted
     if name not in samples:
         pytest.fail(f"The installed component '{name}' has no sample in tests/contract/conftest.py; add one.")
-    return samples[name][at](folder)
+    return samples[name][at](folder, postgres)
+
+
+@pytest.fixture(scope="session")
+def postgres(embedded_server: Any) -> Iterator[str]:
+    url = embedded_server.empty()
+    yield url
+    embedded_server.drop(url)
 
 
 @pytest.fixture
-def source_sample(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sample]:
+def source_sample(request: pytest.FixtureRequest, tmp_path: Path, postgres: str) -> Iterator[Sample]:
     if request.param[0] == "dataset":
         yield from _dataset_source(tmp_path, request.getfixturevalue("embedded_server"))
     else:
-        yield from _cleaned(_sample(SOURCES, request.param, tmp_path))
+        yield _sample(SOURCES, request.param, tmp_path, postgres)
 
 
 @pytest.fixture
-def destination_sample(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sample]:
-    yield from _cleaned(_sample(DESTINATIONS, request.param, tmp_path))
-
-
-def _cleaned(sample: Sample) -> Iterator[Sample]:
-    yield sample
-    if sample.scratch:
-        engine = sa.create_engine(POSTGRES)
-        with engine.begin() as connection:
-            connection.execute(sa.text(f'DROP TABLE IF EXISTS "{sample.scratch}"'))
-        engine.dispose()
+def destination_sample(request: pytest.FixtureRequest, tmp_path: Path, postgres: str) -> Sample:
+    return _sample(DESTINATIONS, request.param, tmp_path, postgres)
 
 
 @pytest.fixture

@@ -4,14 +4,27 @@ import re
 from datetime import datetime
 from typing import Any
 
+import front
 import pandas as pd
 import pytest
 from flask.testing import FlaskClient
-
-import front
 from front import PREDICT, TRAIN, World
 
-RUN = {"id", "kind", "model_name", "status", "trigger", "spec", "attempt", "created_at", "started_at", "finished_at", "progress", "result", "error"}
+RUN = {
+    "id",
+    "kind",
+    "model_name",
+    "status",
+    "trigger",
+    "spec",
+    "attempt",
+    "created_at",
+    "started_at",
+    "finished_at",
+    "progress",
+    "result",
+    "error",
+}
 
 
 @pytest.fixture(scope="module")
@@ -167,17 +180,15 @@ def _version(client: FlaskClient, id: str) -> Any:
 
 
 def test_trigger__of_our_own_command_line_is_told_apart(world: World) -> None:
-    run = front.ended(world.client.post("/job/train", json=TRAIN | {"model_name": "naive"}, headers=front.WAIT | {"User-Agent": "mlsys-cli/0"}))
+    run = front.ended(
+        world.client.post("/job/train", json=TRAIN | {"model_name": "naive"}, headers=front.WAIT | {"User-Agent": "mlsys-cli/0"})
+    )
     assert run["trigger"] == {"type": "cli"}
 
 
-def test_model_names__may_be_words_of_any_language(world: World) -> None:
-    run = front.train(world.client, model_name="Prognose für Köln")
-    assert run["result"]["promoted"] is True
-    assert front.predict(world.client, model_name="Prognose für Köln")["status"] == "succeeded"
-    answer = world.client.get("/models/Prognose für Köln/production")
-    assert answer.json is not None
-    assert answer.json["model_version_id"] == run["result"]["model_version_id"]
-    listed = world.client.get("/runs", query_string={"model_name": "Prognose für Köln"}).json
-    assert listed is not None
-    assert len(listed["items"]) == 2
+@pytest.mark.parametrize("name", ["nothing", "Prognose für Köln", "quick ", "QUICK", "quick/../idle", "\U0001f31e", "x" * 200])
+def test_model_name__unknown_is_named(world: World, name: str) -> None:
+    for path, body in (("/job/train", TRAIN), ("/job/predict", PREDICT)):
+        found = front.errors_of(world.client.post(path, json=body | {"model_name": name}))
+        assert list(found) == ["model_name"]
+        assert "GET /models" in found["model_name"][0]

@@ -90,7 +90,8 @@ def test_correction__wins_from_its_arrival_on_and_not_before(world: front.World)
     assert appended["rows"] == 2
     assert kind == "data.revised"
     assert revised["affected"] | {"runs": None} == {
-        "start": "2020-01-01T01:00:00Z", "end": "2020-01-01T01:00:00Z", "rows": 1, "runs": None, "models": [], "model_versions": [], "more": False
+        "start": "2020-01-01T01:00:00Z", "end": "2020-01-01T01:00:00Z", "rows": 1, "runs": None,
+        "models": [], "model_versions": [], "more": False,
     }  # fmt: skip
     assert second["revised"] == 1
 

@@ -101,8 +101,8 @@ def test_json__types_are_the_data_sets() -> None:
 @pytest.mark.parametrize(
     ("change", "column"),
     [
-        ({"power": "1.5"}, "power"), ({"power": True}, "power"), ({"power": [1]}, "power"), ({"count": 1.5}, "count"), ({"count": 2**63}, "count"),
-        ({"ok": 1}, "ok"), ({"site": 5}, "site"), ({"site": None}, "site"), ({"time": 5}, "time"), ({"time": "2020-01-01T25:00Z"}, "time"),
+        ({"power": "1.5"}, "power"), ({"power": True}, "power"), ({"power": [1]}, "power"), ({"count": 1.5}, "count"),
+        ({"count": 2**63}, "count"), ({"ok": 1}, "ok"), ({"site": 5}, "site"), ({"site": None}, "site"), ({"time": 5}, "time"), ({"time": "2020-01-01T25:00Z"}, "time"),
         ({"seen": "now"}, "seen"), ({"fog": 1}, "fog"), ({"power": float("nan")}, "power"), ({"power": float("inf")}, "power"),
         ({"site": "x" * 5000}, "site"),
     ],
@@ -197,7 +197,8 @@ def test_first_rows__decide_the_columns() -> None:
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"name": "../x"}, "name"), ({"timestamp": ""}, "timestamp"), ({"timezone": "Mars"}, "timezone"), ({"series_key": ["a", "a"]}, "series_key"),
+        ({"name": "../x"}, "name"), ({"timestamp": ""}, "timestamp"), ({"timezone": "Mars"}, "timezone"),
+        ({"series_key": ["a", "a"]}, "series_key"),
         ({"columns": {"x": "matrix"}}, "columns.x"), ({"columns": {"X": "number", "x": "number"}}, "columns.x"),
         ({"columns": {"_mlsys_file": "number"}}, "columns._mlsys_file"), ({"columns": {"time": "number"}}, "columns.time"),
         ({"columns": {"created_at": "timestamp"}}, "created_at"), ({"created_at": "time"}, "created_at"),

@@ -56,7 +56,19 @@ def test_read_json__whole_surrogate_pairs_and_foreign_scripts_are_text() -> None
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b" ", b"{", b"{}x", b"{'a': 1}", b'{"a": 01}', b'{"a": 1,}', b"\xff\xfe{}", b'"\xed\xa0\x80"', '{"a": 1}'.encode("utf-16"), b"9" * 5000],
+    [
+        b"",
+        b" ",
+        b"{",
+        b"{}x",
+        b"{'a': 1}",
+        b'{"a": 01}',
+        b'{"a": 1,}',
+        b"\xff\xfe{}",
+        b'"\xed\xa0\x80"',
+        '{"a": 1}'.encode("utf-16"),
+        b"9" * 5000,
+    ],
 )
 def test_read_json__what_is_not_json_in_utf8_is_malformed(data: bytes) -> None:
     with pytest.raises(errors.Malformed, match="not valid JSON"):

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from mlsys import config, errors
+from mlsys.pipelines import definition
 
 SHIPPED = Path(__file__).parents[2] / "config.yaml"
 SECRET = "postgresql+psycopg2://me:hunter2@db/mlsys"
@@ -264,7 +265,9 @@ def test_shipped__explains_every_key_in_the_codes_words_and_shows_its_default() 
 def test_shipped__explains_every_key_of_the_model() -> None:
     lines = SHIPPED.read_text(encoding="utf-8").splitlines()
     keys = [n for n, line in enumerate(lines) if line.startswith("    ") and not line.lstrip().startswith("#")]
-    assert len(keys) == 13
+    declared = config.load(SHIPPED, environ={}).models["forecast_model"]
+    assert [lines[n].strip().partition(":")[0] for n in keys] == list(declared)
+    assert set(declared) == set(definition.normalise(declared))
     assert all(lines[n - 1].startswith("    # ") for n in keys)
 
 

@@ -3,10 +3,10 @@
 import re
 
 import flask
+import front
 import pytest
 from flask.testing import FlaskClient
 
-import front
 from mlsys import errors
 from mlsys.api import problems
 from mlsys.bootstrap import System
@@ -75,7 +75,9 @@ def test_status__follows_the_meaning(app: flask.Flask, kind: type[errors.MlsysEr
     assert _raising(app, _made(kind)).get("/raises").status_code == status
 
 
-@pytest.mark.parametrize("error", [RuntimeError(SECRET), ValueError(SECRET), errors.ConfigError(SECRET), RecursionError(SECRET), KeyError(SECRET)])
+@pytest.mark.parametrize(
+    "error", [RuntimeError(SECRET), ValueError(SECRET), errors.ConfigError(SECRET), RecursionError(SECRET), KeyError(SECRET)]
+)
 def test_unexpected__tells_nothing_but_a_request_id(app: flask.Flask, error: Exception) -> None:
     answer = _raising(app, error).get("/raises")
     assert answer.status_code == 500

@@ -1,8 +1,6 @@
 """Destination ``{type: parquet, folder: ""}``: one file per run, ``<outputs>/<folder, or the model's name>/<run_id>.parquet``."""
 
 import hashlib
-import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +11,7 @@ import pyarrow.parquet as pq
 from mlsys import errors
 from mlsys.pipelines.base import Destination, Ports
 from mlsys.records import Output
+from mlsys.storage import durable
 
 
 class ParquetDestination(Destination):
@@ -38,7 +37,7 @@ class ParquetDestination(Destination):
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
         data = sink.getvalue()
-        _replace(target, data)
+        durable.write(target, memoryview(data), what="The forecast")
         return Output(uri=target.resolve().as_uri(), rows=table.num_rows, sha256=hashlib.sha256(data).hexdigest())
 
 
@@ -46,27 +45,3 @@ def _plain(name: str) -> str:
     if not name or name.startswith(".") or any(character in name for character in "/\\\0"):
         raise errors.Invalid({"model_name": f"The name {name!r} cannot name a file; use letters, digits, '-' and '_'."})
     return name
-
-
-def _replace(target: Path, data: pa.Buffer) -> None:
-    """temp, fsync, rename, fsync folder: after a crash the old file or the new one is there, never a part."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    try:
-        with temporary.open("xb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync(target.parent)
-    _sync(target.parent.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
