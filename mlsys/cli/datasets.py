@@ -1,6 +1,5 @@
 """``mlsys datasets``: make data sets, append files to them, look at what they hold."""
 
-import contextlib
 import json
 import sys
 from pathlib import Path
@@ -98,13 +97,14 @@ def rows(config_file: Path | None, home: Path | None, name: str, output: Path | 
         raise click.UsageError("--output: the name must end in .csv or .parquet")
     with _api(config_file, home) as api:
         parts = api.fetch(f"/datasets/{name}/rows", type, query=asked)
-        with contextlib.ExitStack() as stack:
-            sink = stack.enter_context(output.open("wb")) if output else click.get_binary_stream("stdout")
-            for part in parts:
-                sink.write(part)
-            sink.flush()
-    if output:
-        tables.say(f"{name}: written to {output}")
+        if output is None:
+            stdout = sys.stdout.buffer
+            stdout.writelines(parts)
+            stdout.flush()
+            return
+        with output.open("wb") as sink:
+            sink.writelines(parts)
+    tables.say(f"{name}: written to {output}")
 
 
 def _api(config_file: Path | None, home: Path | None) -> Any:

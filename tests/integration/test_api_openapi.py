@@ -136,6 +136,11 @@ def test_answers__have_the_shape_that_the_document_says(world: World, document: 
         ("post", "/model/demote", "/model/demote", {"model_name": "quick"}),
         ("get", "/health/", "/health/", None),
         ("get", "/migrate/", "/migrate/", None),
+        ("post", "/datasets", "/datasets", {"name": "documented", "timestamp": "time"}),
+        ("post", "/datasets/{name}/rows", "/datasets/documented/rows", [{"time": "2020-01-01T00:00:00Z", "power": 1.5}]),
+        ("get", "/datasets/{name}/rows", "/datasets/documented/rows", None),
+        ("get", "/datasets/{name}", "/datasets/documented", None),
+        ("get", "/datasets", "/datasets", None),
     ]
     for method, path, address, body in calls:
         answer = world.client.open(address, method=method, json=body)

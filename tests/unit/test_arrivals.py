@@ -102,7 +102,8 @@ def test_json__types_are_the_data_sets() -> None:
     ("change", "column"),
     [
         ({"power": "1.5"}, "power"), ({"power": True}, "power"), ({"power": [1]}, "power"), ({"count": 1.5}, "count"),
-        ({"count": 2**63}, "count"), ({"ok": 1}, "ok"), ({"site": 5}, "site"), ({"site": None}, "site"), ({"time": 5}, "time"), ({"time": "2020-01-01T25:00Z"}, "time"),
+        ({"count": 2**63}, "count"),
+        ({"ok": 1}, "ok"), ({"site": 5}, "site"), ({"site": None}, "site"), ({"time": 5}, "time"), ({"time": "2020-01-01T25:00Z"}, "time"),
         ({"seen": "now"}, "seen"), ({"fog": 1}, "fog"), ({"power": float("nan")}, "power"), ({"power": float("inf")}, "power"),
         ({"site": "x" * 5000}, "site"),
     ],
