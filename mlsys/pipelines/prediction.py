@@ -1,6 +1,7 @@
 """The prediction job: load the artifact, read the window and what its features need around it, forecast, write. Decides nothing."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,8 @@ def predict(spec: PredictSpec, ports: base.Ports) -> PredictOutcome:
     setup = model.setup
     source = build.build(base.DataSource, spec.definition["source"], ports=ports, field="source")
     around = {"before": setup.lookback() + setup.layout.horizon, "after": setup.lookahead()}
-    rows = windows.read(source, setup.layout, spec.window, known_at=spec.known_at, target=False, **around)
+    told = {name: spec.definition.get(name) for name in ("created_at", "issue")}  # of this source, which need not be that of the training
+    rows = windows.read(source, replace(setup.layout, **told), spec.window, known_at=spec.known_at, target=False, **around)
     ports.reporter.progress("read", 1, 1)
     context = base.CheckContext(layout=setup.layout, window=spec.window, purpose="predict")
     checks = checking.run(rows.inside, context, _warned(definition.checks(spec.definition)), ports)

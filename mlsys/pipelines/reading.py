@@ -25,7 +25,7 @@ def read(source: DataSource, query: Query) -> tuple[pa.Table, DataUsed]:
     With ``layout.issue`` all columns but the target hold what was known at each row's own issue time: null where that was nothing.
     """
     layout = query.layout
-    if query.known_at is not None and layout.created_at is None:
+    if (query.known_at is not None or layout.issue is not None) and layout.created_at is None and not source.cuts:
         raise errors.Invalid({"created_at": "The data does not say when a row became known; name that column as the model's `created_at`."})
     wanted = _wanted(source, query)
     roles = {layout.timestamp, *layout.series_key}

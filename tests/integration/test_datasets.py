@@ -255,6 +255,20 @@ def test_train_and_predict__from_a_data_set_as_known_then(world: front.World) ->
     assert predicted["status"] == "succeeded", predicted["error"]
 
 
+def test_model__trained_on_one_kind_of_source_predicts_from_another(world: front.World) -> None:
+    make(world, columns=None)
+    hourly = front.hourly()
+    send(world, hourly.assign(created_at=hourly.time))
+    sources = ({"file_path": "hourly.parquet"}, {"dataset": "plant"})
+    for taught in sources:
+        version = front.train(world.client, **taught, promote="never")["result"]["model_version_id"]
+        for asked in (*sources, {"dataset": "plant", "data_at": "2020-03-18"}):
+            run = front.predict(world.client, **asked, model_version_id=version)
+            assert run["status"] == "succeeded", run["error"]
+    refused = world.client.post("/job/predict", json=front.PREDICT | {"model_version_id": version, "data_at": "2020-03-18"})
+    assert "created_at" in str(front.errors_of(refused))
+
+
 def test_job__data_set_that_does_not_fit(world: front.World) -> None:
     make(world, timestamp="moment", name="other")
     for name in ("other", "nobody"):
@@ -285,3 +299,36 @@ def send(world: front.World, frame: pd.DataFrame) -> Any:
 
 def _files(world: front.World) -> Iterator[Path]:
     return (path for path in (world.home / "artifacts" / "datasets").glob("??/*") if path.is_file())
+
+
+def test_train__with_each_row_cut_at_its_own_issue_time(database_url: str, tmp_path: Path) -> None:
+    """Winds told a day ahead are wrong, corrected at the hour: only a model that is cut at the issue time is trained on the wrong ones."""
+    source = {"type": "dataset", "name": "plant"}
+    models = {name: front.definition(source=source, issue=issue) for name, issue in (("blind", None), ("honest", "D-1T12:00"))}
+    with front.started(tmp_path, database_url, models) as world:
+        make(world, columns=None)
+        hourly = front.hourly()
+        early = hourly.assign(wind=0.25 * hourly.wind, created_at=hourly.time - pd.Timedelta(days=2))
+        late = hourly.assign(created_at=hourly.time)
+        send(world, pd.concat([early, late]))
+        read = {}
+        for name in models:
+            run = front.train(world.client, model_name=name, promote="never")
+            assert run["status"] == "succeeded", run["error"]
+            read[name] = run["result"]["data"]
+        assert read["blind"]["rows"] == read["honest"]["rows"]
+        assert read["blind"]["sha256"] != read["honest"]["sha256"]
+        send(world, hourly.assign(wind=100.0, created_at=pd.Timestamp.now(tz="UTC") - pd.Timedelta(days=1)))
+        again = front.train(world.client, model_name="honest", promote="never")
+        assert again["result"]["data"] == read["honest"]  # what became known after the issue times is not seen
+
+
+def test_upload__has_a_limit_of_its_own(database_url: str, tmp_path: Path) -> None:
+    with front.started(tmp_path, database_url, {}, **{"server.max_body_bytes": 2000, "server.max_upload_bytes": 12_000}) as world:
+        make(world)
+        body = [row(h % 24, float(h)) | {"time": f"2020-01-{1 + h // 24:02}T{h % 24:02}:00:00Z"} for h in range(100)]
+        append(world, body)
+        answer = world.client.post("/datasets/plant/rows", json=[*body, *body, *body])
+        assert answer.status_code == 413
+        assert "max_upload_bytes" in answer.text
+        assert world.client.post("/datasets", json=SOLAR | {"timezone": "x" * 3000}).status_code == 413
