@@ -2,40 +2,35 @@
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from flask import Response, jsonify, request
+from flask import Response, jsonify
 
 from mlsys import errors
+from mlsys.api import streams
 from mlsys.api.services import Services
 from mlsys.clock import rfc3339
 from mlsys.execution import requests
 from mlsys.records import Dataset, Window
-from mlsys.timetravel import arrivals, files
+from mlsys.timetravel import files
 from mlsys.timetravel.asof import Ask
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-TYPES = ("application/json", arrivals.CSV, arrivals.PARQUET)
 
 
 def answer(services: Services, name: str, query: Mapping[str, Any]) -> Response:
     """Raises NotFound, Invalid, DamagedArtifact."""
     with services.units() as unit:
         dataset = unit.datasets.get(name)
-    type = request.accept_mimetypes.best_match(TYPES, default="application/json")
+    type = streams.wanted()
     columns = (*(column.name for column in files.columns_of(dataset)), dataset.created_at)
     ask = Ask(columns=columns, window=_window(query, dataset), known_at=_known_at(query, dataset), ordered=True)
     if type == "application/json":
         return _page(services, dataset, ask, query)
     if "cursor" in query:
         raise errors.Invalid({"cursor": "Pages are of JSON; as CSV or parquet all rows come at once."})
-    return _stream(services, dataset, ask, str(type))
+    return streams.answer(services.reader.rows(dataset.name, ask), str(type), name=dataset.name)
 
 
 def _page(services: Services, dataset: Dataset, ask: Ask, query: Mapping[str, Any]) -> Response:
@@ -49,88 +44,9 @@ def _page(services: Services, dataset: Dataset, ask: Ask, query: Mapping[str, An
         with services.reader.query(snapshot, ask) as reader:
             rows = reader.read_all().to_pylist()
     more = len(rows) > limit
-    items = [{name: _plain(value) for name, value in row.items()} for row in rows[:limit]]
+    items = [{name: streams.plain(value) for name, value in row.items()} for row in rows[:limit]]
     following = _encode(ask.known_at, [items[-1][key] for key in dataset.keys]) if more else None
     return jsonify({"items": items, "next_cursor": following, "known_at": rfc3339(ask.known_at or snapshot.at)})
-
-
-def _stream(services: Services, dataset: Dataset, ask: Ask, type: str) -> Response:
-    """The first batch is read before the answer begins, so that what is wrong is still told as an error."""
-    with ExitStack() as stack:
-        reader = stack.enter_context(services.reader.rows(dataset.name, ask))
-        first = next(iter(reader), None)
-        kept = stack.pop_all()
-    writer = _csv if type == arrivals.CSV else _parquet
-    response = Response(_closing(kept, writer(reader.schema, _batches(first, reader))), content_type=type)
-    response.call_on_close(kept.close)
-    suffix = "csv" if type == arrivals.CSV else "parquet"
-    response.headers["Content-Disposition"] = f'attachment; filename="{dataset.name}.{suffix}"'
-    response.headers["Vary"] = "Accept"
-    return response
-
-
-def _closing(kept: ExitStack, parts: Iterator[bytes]) -> Iterator[bytes]:
-    with kept:
-        yield from parts
-
-
-def _batches(first: "pa.RecordBatch | None", reader: "pa.RecordBatchReader") -> "Iterator[pa.RecordBatch]":
-    if first is not None:
-        yield first
-        yield from reader
-
-
-def _csv(schema: "pa.Schema", batches: "Iterator[pa.RecordBatch]") -> Iterator[bytes]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.csv as pacsv
-
-    options = pacsv.WriteOptions(include_header=False, quoting_style="needed")
-    yield (",".join('"' + name.replace('"', '""') + '"' for name in schema.names) + "\n").encode()
-    for batch in batches:
-        columns = {}
-        for field in schema:
-            column = batch.column(field.name)
-            columns[field.name] = pc.strftime(column, "%Y-%m-%dT%H:%M:%SZ") if pa.types.is_timestamp(field.type) else column
-        sink = pa.BufferOutputStream()
-        pacsv.write_csv(pa.table(columns), sink, options)
-        yield sink.getvalue().to_pybytes()
-
-
-def _parquet(schema: "pa.Schema", batches: "Iterator[pa.RecordBatch]") -> Iterator[bytes]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    sink = _Pieces()
-    writer = pq.ParquetWriter(pa.PythonFile(sink, mode="w"), schema)
-    for batch in batches:
-        writer.write_batch(batch)
-        yield sink.take()
-    writer.close()
-    yield sink.take()
-
-
-class _Pieces:
-    """A file that hands out what was written to it since the last time."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self.closed = False
-
-    def write(self, data: bytes) -> int:
-        self._parts.append(bytes(data))
-        return len(data)
-
-    def flush(self) -> None:
-        pass
-
-    def take(self) -> bytes:
-        found, self._parts = b"".join(self._parts), []
-        return found
-
-
-def _plain(value: Any) -> Any:
-    return rfc3339(value) if isinstance(value, datetime) else value
 
 
 def _window(query: Mapping[str, Any], dataset: Dataset) -> Window | None:

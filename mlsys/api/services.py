@@ -4,12 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mlsys.clock import Clock
 from mlsys.execution.service import JobService
 from mlsys.execution.waiting import RunWaiter
 from mlsys.registry.production import Production
 from mlsys.registry.schema import Schema
 from mlsys.registry.unit_of_work import Units
 from mlsys.timetravel.datasets import DatasetService
+from mlsys.timetravel.predictions import PredictionReader
 from mlsys.timetravel.reader import Reader
 
 
@@ -27,8 +29,10 @@ class Services:
     production: Production
     datasets: DatasetService
     reader: Reader
+    predictions: PredictionReader
     schema: Schema
     units: Units
+    clock: Clock
     waiter: RunWaiter
     health: Callable[[], dict[str, Any]]
     limits: Limits
