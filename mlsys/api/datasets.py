@@ -9,7 +9,7 @@ from flask_smorest import Blueprint
 
 from mlsys import errors
 from mlsys.api import dataset_rows, dataset_schemas, schemas
-from mlsys.api.blueprints import resource
+from mlsys.api.blueprints import resource, then
 from mlsys.api.services import Services
 from mlsys.records import DatasetState
 from mlsys.registry.pages import Page
@@ -30,7 +30,7 @@ def build(services: Services) -> Blueprint:
         @datasets.response(200, schemas.page_of(dataset_schemas.DatasetOut))
         def get(self, query: Mapping[str, Any]) -> Page[DatasetState]:
             """Data sets, the one made last first."""
-            with services.units() as unit:
+            with then(services, query) as unit:
                 return unit.datasets.list(limit=query["limit"], cursor=query.get("cursor"))
 
         @datasets.arguments(dataset_schemas.DatasetBody)
@@ -43,10 +43,11 @@ def build(services: Services) -> Blueprint:
 
     @datasets.route("/<name>")
     class OneDataset(MethodView):
+        @datasets.arguments(schemas.AsOfQuery, location="query")
         @datasets.response(200, dataset_schemas.DatasetOut)
-        def get(self, name: str) -> DatasetState:
+        def get(self, query: Mapping[str, Any], name: str) -> DatasetState:
             """One data set: its columns, and what it holds."""
-            with services.units() as unit:
+            with then(services, query) as unit:
                 return unit.datasets.state(name)
 
     @datasets.route("/<name>/rows")

@@ -9,7 +9,7 @@ from mlsys.execution.service import JobService
 from mlsys.execution.waiting import RunWaiter
 from mlsys.registry.production import Production
 from mlsys.registry.schema import Schema
-from mlsys.registry.unit_of_work import Units
+from mlsys.registry.unit_of_work import TimedUnits
 from mlsys.timetravel.datasets import DatasetService
 from mlsys.timetravel.predictions import PredictionReader
 from mlsys.timetravel.reader import Reader
@@ -31,7 +31,7 @@ class Services:
     reader: Reader
     predictions: PredictionReader
     schema: Schema
-    units: Units
+    units: TimedUnits
     clock: Clock
     waiter: RunWaiter
     health: Callable[[], dict[str, Any]]

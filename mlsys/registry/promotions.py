@@ -59,7 +59,7 @@ class PromotionRepository:
         query = sa.select(tables.promotions).where(_p.model_name == model_name)
         if at is not None:
             query = query.where(_p.created_at <= at)
-        return self._connection.execute(query.order_by(_p.sequence.desc()).limit(1)).mappings().one_or_none()
+        return self._connection.execute(query.order_by(_p.created_at.desc(), _p.sequence.desc()).limit(1)).mappings().one_or_none()
 
     def _append(
         self,
