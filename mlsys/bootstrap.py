@@ -19,6 +19,7 @@ from mlsys.events.signals import Signals
 from mlsys.execution.handlers import PredictHandler, TrainHandler
 from mlsys.execution.presence import Presence
 from mlsys.execution.recovery import Recovery
+from mlsys.execution.replay import ReplayHandler
 from mlsys.execution.runner import Handler, Runner
 from mlsys.execution.service import JobService
 from mlsys.execution.waiting import RunWaiter
@@ -37,6 +38,7 @@ from mlsys.timetravel.datasets import DatasetService
 from mlsys.timetravel.engine import Engine
 from mlsys.timetravel.housekeeping import Housekeeping
 from mlsys.timetravel.locks import ReadingLocks
+from mlsys.timetravel.predictions import PredictionReader
 from mlsys.timetravel.reader import JobPort, Reader
 
 _log = logging.getLogger(__name__)
@@ -129,7 +131,8 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
     presence = Presence(engine=engine)
     handlers: dict[str, Handler] = {
         "train": TrainHandler(units=units, ports_for=ports_for),
-        "predict": PredictHandler(ports_for=ports_for, clock=clock),
+        "predict": PredictHandler(units=units, ports_for=ports_for, clock=clock),
+        "replay": ReplayHandler(units=units, ports_for=ports_for, forget=data.reader.forget),
     }
     runner = Runner(units=units, handlers=handlers, presence=presence, workers=config.execution.workers)
     recovery = Recovery(units=units, runner=runner, presence=presence, clock=clock, max_attempts=config.execution.max_attempts)
@@ -139,8 +142,10 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
         production=Production(units=units, blobs=blobs),
         datasets=data.service,
         reader=data.reader,
+        predictions=PredictionReader(units=units, blobs=blobs, engine=data.engine),
         schema=schema,
         units=units,
+        clock=clock,
         waiter=RunWaiter(units=units, signals=signals, limit=max(1, config.server.threads // 2)),
         health=partial(
             health.report,
@@ -173,7 +178,8 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
 
 def _data(config: Config, units: Units, blobs: FolderBlobs, *, database: sa.Engine) -> Data:
     """Data files lie in a store of their own: what no manifest names there was left by a killed writer."""
-    engine = Engine(folder=blobs.folder, spill=config.home / "spill", memory_mib=config.data.memory_mib, threads=os.cpu_count() or 1)
+    # its reach is the whole store: predictions are kept beside the data files
+    engine = Engine(folder=blobs.folder.parent, spill=config.home / "spill", memory_mib=config.data.memory_mib, threads=os.cpu_count() or 1)
     locks = ReadingLocks(engine=database)
     reader = Reader(units=units, blobs=blobs, engine=engine, locks=locks)
     housekeeping = Housekeeping(units=units, compactor=Compactor(units=units, blobs=blobs, engine=engine, reader=reader))

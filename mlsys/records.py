@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-RunKind = Literal["train", "predict"]
+RunKind = Literal["train", "predict", "backfill", "replay"]
+PredictionSource = Literal["live", "backfill", "replay", "backtest"]
 RunStatus = Literal["queued", "running", "cancelling", "succeeded", "failed", "crashed", "cancelled", "skipped"]
 TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "crashed", "cancelled", "skipped"})
 Decision = Literal["accepted", "rejected", "cannot_judge"]
@@ -84,6 +85,32 @@ class Output:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeptRows:
+    """Rows of a prediction as they are kept: the stored file and what it spans (all ends included)."""
+
+    blob: Blob
+    rows: int
+    series_key: tuple[str, ...]
+    first_timestamp: datetime
+    last_timestamp: datetime
+    first_issued_at: datetime
+    last_issued_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionFile:
+    """A line of the manifest of kept predictions: what the reading of its rows needs."""
+
+    id: int
+    run_id: str
+    model_version_id: str
+    sha256: str
+    rows: int
+    series_key: tuple[str, ...]
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class Champion:
     """The production version a training is measured against: its twin is the same recipe fit only to ``twin_cutoff`` (exclusive)."""
 
@@ -106,7 +133,7 @@ class TrainSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictSpec:
-    """All that a prediction needs. ``issued_at`` is the instant of the request."""
+    """All that a prediction needs. ``issued_at`` is the instant of the request; ``deliver`` False: kept, but not for the destination."""
 
     run_id: str
     model_name: str
@@ -116,6 +143,7 @@ class PredictSpec:
     artifact_sha256: str
     issued_at: datetime
     known_at: datetime | None = None
+    deliver: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,14 +158,18 @@ class TrainOutcome:
     checks: tuple[Verdict, ...]
     data: DataUsed
     environment: Json = field(default_factory=dict)
+    read: DataUsed | None = None
+    """All rows read, those before and after the window included."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictOutcome:
     output: Output
     data: DataUsed
+    kept: KeptRows
     checks: tuple[Verdict, ...] = ()
     environment: Json = field(default_factory=dict)
+    read: DataUsed | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

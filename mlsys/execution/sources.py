@@ -1,5 +1,6 @@
 """Settles a definition whose source is a data set: it must exist and fit, and it says itself when its rows became known."""
 
+from datetime import datetime
 from typing import Any
 
 from mlsys import errors
@@ -20,6 +21,15 @@ def settled(unit: UnitOfWork, definition: Json) -> dict[str, Any]:
     if fault:
         raise errors.Invalid({"dataset": f"The data set {dataset.name!r} does not fit the model: {fault}"})
     return {**definition, "created_at": dataset.created_at}
+
+
+def cut(unit: UnitOfWork, definition: Json, known_at: datetime | None) -> datetime | None:
+    """The cut to read with: the one asked for; of a data set otherwise the present, so that the same can be read again later."""
+    if known_at is not None or definition["source"]["type"] != "dataset":
+        return known_at
+    name = definition["source"]["name"]
+    unit.datasets.lock(name, shared=True)
+    return unit.datasets.standing(name)[1]
 
 
 def _fault(dataset: Dataset, definition: Json) -> str | None:
