@@ -41,6 +41,7 @@ from mlsys.timetravel.locks import ReadingLocks
 from mlsys.timetravel.predictions import PredictionReader
 from mlsys.timetravel.reader import JobPort, Reader
 
+from mlsys.timetravel.verifying import Verifier
 _log = logging.getLogger(__name__)
 _GRACE_SECONDS = 5.0
 
@@ -58,6 +59,7 @@ class System:
     recovery: Recovery
     data: "Data"
     _started: list[Callable[[], None]] = field(default_factory=list)
+    verifier: Verifier
 
     def start(self, *, recover: bool = True) -> None:
         """Database, schema, then work. ``recover=False`` leaves other runs in the queue alone: for a command that does just its own."""
@@ -102,6 +104,7 @@ class Data:
 
     service: DatasetService
     reader: Reader
+    blobs: FolderBlobs
     housekeeping: Housekeeping
     engine: Engine
     locks: ReadingLocks
@@ -176,6 +179,7 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
     )
 
 
+        verifier=Verifier(units=units, blobs=blobs, data=data.blobs),
 def _data(config: Config, units: Units, blobs: FolderBlobs, *, database: sa.Engine) -> Data:
     """Data files lie in a store of their own: what no manifest names there was left by a killed writer."""
     # its reach is the whole store: predictions are kept beside the data files
@@ -192,7 +196,7 @@ def _data(config: Config, units: Units, blobs: FolderBlobs, *, database: sa.Engi
         max_rows=config.data.max_rows,
         wake=housekeeping.wake,
     )
-    return Data(service=service, reader=reader, housekeeping=housekeeping, engine=engine, locks=locks)
+    return Data(blobs=blobs, service=service, reader=reader, housekeeping=housekeeping, engine=engine, locks=locks)
 
 
 def declared(config: Config, *, components: bool = False) -> dict[str, dict[str, Any]]:

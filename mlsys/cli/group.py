@@ -14,12 +14,14 @@ COMMANDS = {
     "demo": ("demo", "Train, promote, retrain and predict on real sample data, then keep serving."),
     "train": ("jobs", "Train a model, check it, promote it if the gate accepts it."),
     "predict": ("jobs", "Predict with the version in production, or the one named."),
+    "replay": ("replay", "Do an old run again and compare: identical, or what differs and why."),
     "runs": ("runs", "List runs, or show one with its log."),
     "models": ("models", "List models, or show one with its versions."),
     "promote": ("models", "Put a version into production by hand."),
     "demote": ("models", "Go back to the version in production before."),
     "datasets": ("datasets", "Append-only data sets: list, create, show, append, rows."),
     "db": ("db", "Move the database's schema: upgrade, downgrade, current."),
+    "verify": ("verify", "Check promotion chains and stored files against their hashes."),
     "check-config": ("check_config", "Check the configuration and print what is in force."),
 }
 

@@ -61,6 +61,22 @@ def progress(run: Mapping[str, Any], *, quiet: bool) -> Iterator[Callable[[Mappi
 
 
 @contextmanager
+def counting(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, moved by (more done, total); nothing at all when quiet."""
+    if quiet:
+        yield lambda more, total: None
+        return
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+
+        def show(more: int, total: int) -> None:
+            bar.update(task, advance=more, total=total)
+
+        yield show
+
+
+@contextmanager
 def sending(file: Path, *, quiet: bool) -> Iterator[Callable[[int], None]]:
     """A bar on standard error for a file on its way: called with each number of bytes sent; nothing at all when quiet."""
     if quiet:
@@ -91,6 +107,28 @@ def _trained(result: Mapping[str, Any]) -> None:
 def _predicted(result: Mapping[str, Any]) -> None:
     say(f"  {result['output']['rows']} rows by version {result['model_version_id']}")
     say(f"  written to {result['output']['uri']}")
+
+
+def _replayed(result: Mapping[str, Any]) -> None:
+    say(f"  the {result['original_kind']} run {result['original_run_id']} done again: {result['verdict']}")
+    for line in replay_lines(result):
+        say(f"  {line}")
+
+
+def replay_lines(result: Mapping[str, Any]) -> Iterator[str]:
+    """What a replay found, and why."""
+    if "reason" in result:
+        yield result["reason"]
+    if "max_difference" in result:
+        yield f"The largest difference is {result['max_difference']:.3g}, in {result['column']}, row {result['row']}."
+    if "first_difference" in result:
+        first = result["first_difference"]
+        yield f"First in {first['column']}, row {first['row']}: {shown(first['recorded'])}, now {shown(first['replayed'])}."
+    for why in result.get("why", ()):
+        if why["cause"] == "data_changed":
+            yield f"The data changed: {', '.join(why['files']) or 'the source answers otherwise'}."
+        else:
+            yield f"Not the same {why['name']}: {shown(why['recorded'])}, now {shown(why['present'])}."
 
 
 def show_metrics(metrics: Mapping[str, Any]) -> None:

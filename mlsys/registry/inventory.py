@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from mlsys.events import types
 from mlsys.storage import tables
 
 _v, _f, _k = tables.model_versions.c, tables.dataset_files.c, tables.predictions.c
@@ -29,6 +30,13 @@ class InventoryRepository:
         """All entries of all logs, each as promotions.digest() takes it, by model and in order."""
         query = sa.select(tables.promotions).order_by(tables.promotions.c.model_name, tables.promotions.c.sequence)
         return iter(self._connection.execution_options(yield_per=_MANY).execute(query).mappings())
+
+    def promotion_events(self) -> list[tuple[str, int, str]]:
+        """(model, sequence, hash) of every promotion that the event log tells of."""
+        data = tables.events.c.data
+        query = sa.select(data["model_name"].astext, sa.cast(data["sequence"].astext, sa.BigInteger), data["hash"].astext)
+        rows = self._connection.execute(query.where(tables.events.c.type.in_([types.MODEL_PROMOTED, types.MODEL_DEMOTED])))
+        return [(row[0], row[1], row[2]) for row in rows]
 
     def artifacts(self) -> list[Named]:
         """Two for each version: the model, and its twin for comparisons."""

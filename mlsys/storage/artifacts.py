@@ -106,6 +106,12 @@ class FolderBlobs:
         """Whether they are there or not."""
         self.path(sha256).unlink(missing_ok=True)
 
+    def stored(self) -> Iterator[str]:
+        """Hashes of all blobs that are there."""
+        for path in self.folder.glob("??/*"):
+            if _SHA256.fullmatch(path.parent.name + path.name):
+                yield path.parent.name + path.name
+
     def untouched(self, *, seconds: float) -> list[str]:
         """Hashes of blobs not written to for so long; temporary files of that age, which a killed writer left, are removed on the way."""
         oldest = time.time() - seconds
