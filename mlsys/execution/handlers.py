@@ -142,8 +142,12 @@ def predict_spec(run: Run, *, known_at: datetime | None, issued_at: datetime, de
 
 
 def _cut(units: Units, run: Run) -> datetime | None:
+    """The cut to read with: the one asked for; of a data set otherwise the present, so that the same can be read again later."""
+    known_at, source = _instant(run.spec["known_at"]), run.spec["definition"]["source"]
+    if known_at is not None or source["type"] != "dataset":
+        return known_at
     with units() as unit:
-        return sources.cut(unit, run.spec["definition"], _instant(run.spec["known_at"]))
+        return sources.present(unit, source["name"])
 
 
 def _window(run: Run) -> Window:

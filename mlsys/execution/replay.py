@@ -63,6 +63,7 @@ class _Again:
 
         with self._units() as unit:
             version = unit.versions.get(self._result["model_version_id"])
+        self._recorded = self._recorded or dict(version.spec.get("environment") or {})
         model, twin = self._models(version)
         champion = evidence.champion_of(self._result)
         if champion is not None:

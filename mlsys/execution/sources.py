@@ -23,11 +23,8 @@ def settled(unit: UnitOfWork, definition: Json) -> dict[str, Any]:
     return {**definition, "created_at": dataset.created_at}
 
 
-def cut(unit: UnitOfWork, definition: Json, known_at: datetime | None) -> datetime | None:
-    """The cut to read with: the one asked for; of a data set otherwise the present, so that the same can be read again later."""
-    if known_at is not None or definition["source"]["type"] != "dataset":
-        return known_at
-    name = definition["source"]["name"]
+def present(unit: UnitOfWork, name: str) -> datetime:
+    """The instant up to which a data set's rows are known now, for good: whatever arrives later is stamped later."""
     unit.datasets.lock(name, shared=True)
     return unit.datasets.standing(name)[1]
 

@@ -8,6 +8,7 @@ within TOLERANCE times the largest number of their column.
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlsys import errors
+from mlsys.clock import rfc3339
 from mlsys.pipelines import fingerprint, names
 
 TOLERANCE = 1e-6
@@ -109,6 +111,8 @@ def _different(column: str, row: int, recorded: Any, replayed: Any) -> dict[str,
 
 def _plain(value: Any) -> Any:
     value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, datetime):
+        return rfc3339(value) if value.tzinfo else value.isoformat()
     if isinstance(value, float):
         return value if np.isfinite(value) else str(value)
     return value if value is None or isinstance(value, bool | int | str) else str(value)

@@ -86,7 +86,7 @@ def test_replay__names_the_source_file_that_was_altered(world: World) -> None:
         assert (why["cause"], why["files"]) == ("data_changed", ["hourly.parquet"])
         assert why["recorded"]["sha256"] == run["result"]["read"]["sha256"] != why["present"]["sha256"]
     assert found["first_difference"]["column"] == "prediction"
-    assert found["first_difference"]["key"]["timestamp"].startswith("2020-03-16 00:00")
+    assert found["first_difference"]["key"]["timestamp"] == "2020-03-16T00:00:00Z"
 
 
 def test_replay__a_change_before_the_window_is_found(world: World) -> None:

@@ -83,3 +83,17 @@ def test_retry__of_a_failed_run(world: World) -> None:
     assert failed["status"] == "failed"
     assert retry(world, failed)["error"] == failed["error"]
     assert retry(world, failed, end_date="2020-03-15", promote="never")["status"] == "succeeded"
+
+
+def test_retry__of_a_run_in_the_past_stays_there_unless_told_otherwise(world: World) -> None:
+    world.client.post("/datasets", json={"name": "retried", "timestamp": "time", "columns": {"power": "number", "wind": "number"}})
+    body = front.hourly().to_json(orient="records", date_format="iso", lines=True)
+    assert world.client.post("/datasets/retried/rows", data=body, content_type="application/x-ndjson").status_code == 201
+    past = front.train(world.client, dataset="retried", time_travel_date="2100-01-01")
+    assert past["spec"]["promote"] == "never"
+    again = retry(world, past)
+    assert (again["spec"], again["status"]) == (past["spec"], "succeeded")
+    assert retry(world, past, time_travel=False)["spec"] == past["spec"] | {"known_at": None}
+    other = retry(world, past, time_travel_date="2000-01-01")
+    assert (other["spec"]["known_at"], other["status"]) == ("2000-01-01T23:59:59.999999Z", "failed")
+    assert "created_at" in str(front.errors_of(world.client.post(f"/runs/{past['id']}/retry", json={"file_path": "hourly.parquet"})))
