@@ -16,6 +16,7 @@ from mlsys.api.services import Limits, Services
 from mlsys.clock import Clock, SystemClock
 from mlsys.config import Config
 from mlsys.events.signals import Signals
+from mlsys.execution.backfill import BackfillHandler, BackfillService
 from mlsys.execution.handlers import PredictHandler, TrainHandler
 from mlsys.execution.presence import Presence
 from mlsys.execution.recovery import Recovery
@@ -40,8 +41,8 @@ from mlsys.timetravel.housekeeping import Housekeeping
 from mlsys.timetravel.locks import ReadingLocks
 from mlsys.timetravel.predictions import PredictionReader
 from mlsys.timetravel.reader import JobPort, Reader
-
 from mlsys.timetravel.verifying import Verifier
+
 _log = logging.getLogger(__name__)
 _GRACE_SECONDS = 5.0
 
@@ -58,8 +59,8 @@ class System:
     runner: Runner
     recovery: Recovery
     data: "Data"
-    _started: list[Callable[[], None]] = field(default_factory=list)
     verifier: Verifier
+    _started: list[Callable[[], None]] = field(default_factory=list)
 
     def start(self, *, recover: bool = True) -> None:
         """Database, schema, then work. ``recover=False`` leaves other runs in the queue alone: for a command that does just its own."""
@@ -103,8 +104,8 @@ class Data:
     """The parts of the data sets."""
 
     service: DatasetService
-    reader: Reader
     blobs: FolderBlobs
+    reader: Reader
     housekeeping: Housekeeping
     engine: Engine
     locks: ReadingLocks
@@ -136,12 +137,14 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
         "train": TrainHandler(units=units, ports_for=ports_for),
         "predict": PredictHandler(units=units, ports_for=ports_for, clock=clock),
         "replay": ReplayHandler(units=units, ports_for=ports_for, forget=data.reader.forget),
+        "backfill": BackfillHandler(units=units, ports_for=ports_for, clock=clock),
     }
     runner = Runner(units=units, handlers=handlers, presence=presence, workers=config.execution.workers)
     recovery = Recovery(units=units, runner=runner, presence=presence, clock=clock, max_attempts=config.execution.max_attempts)
     schema = Schema(migrator=Migrator(engine=engine), on_head=partial(_declare, units, models))
     services = Services(
         jobs=JobService(units=units, files=files, launch=runner.launch),
+        backfills=BackfillService(units=units, clock=clock, launch=runner.launch),
         production=Production(units=units, blobs=blobs),
         datasets=data.service,
         reader=data.reader,
@@ -176,10 +179,10 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
         runner=runner,
         recovery=recovery,
         data=data,
+        verifier=Verifier(units=units, blobs=blobs, data=data.blobs),
     )
 
 
-        verifier=Verifier(units=units, blobs=blobs, data=data.blobs),
 def _data(config: Config, units: Units, blobs: FolderBlobs, *, database: sa.Engine) -> Data:
     """Data files lie in a store of their own: what no manifest names there was left by a killed writer."""
     # its reach is the whole store: predictions are kept beside the data files

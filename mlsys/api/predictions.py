@@ -12,11 +12,13 @@ from flask.views import MethodView
 from flask_smorest import Blueprint
 
 from mlsys import errors
-from mlsys.api import prediction_schemas, streams
+from mlsys.api import blueprints, jobs, prediction_schemas, schemas, streams
 from mlsys.api.blueprints import resource
 from mlsys.api.services import Services
 from mlsys.clock import rfc3339
 from mlsys.execution import requests
+from mlsys.execution.backfill import BackfillRequest
+from mlsys.execution.steps import Step
 from mlsys.records import Window
 from mlsys.timetravel.predictions import Asked
 
@@ -40,7 +42,28 @@ def build(services: Services) -> Blueprint:
                 raise errors.Invalid({"cursor": "Pages are of JSON; as CSV or parquet all rows come at once."})
             return streams.answer(services.predictions.rows(asked), type, name=f"{name}-predictions")
 
+    @predictions.route("/<name>/backfill")
+    class Backfill(MethodView):
+        @predictions.arguments(prediction_schemas.BackfillBody)
+        @predictions.response(202, schemas.RunOut, headers={"Location": {"schema": {"type": "string"}}})
+        @predictions.alt_response(
+            200,
+            schema=prediction_schemas.PlanOut,
+            description="With dry_run: the plan. (With Prefer: wait, the run if it has ended.)",
+        )
+        def post(self, body: Mapping[str, Any], name: str) -> Response:
+            """Forecasts as they would have been issued then: model and knowledge of each step's own time. Does only what is missing."""
+            asked = BackfillRequest(model_name=name, start_date=body["start_date"], end_date=body["end_date"], step=body["step"])
+            if body["dry_run"]:
+                return jsonify(prediction_schemas.PlanOut().dump(_told(name, services.backfills.plan(asked))))
+            return jobs.answered(services, services.backfills.start(asked, trigger={"type": blueprints.caller()}))
+
     return predictions
+
+
+def _told(name: str, steps: list[Step]) -> dict[str, Any]:
+    counts = {state: sum(step.state == state for step in steps) for state in ("missing", "present", "no_model")}
+    return {"model_name": name, "steps": steps, **counts}
 
 
 def _asked(services: Services, name: str, query: Mapping[str, Any], timezone: str) -> Asked:

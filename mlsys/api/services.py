@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlsys.clock import Clock
+from mlsys.execution.backfill import BackfillService
 from mlsys.execution.service import JobService
 from mlsys.execution.waiting import RunWaiter
 from mlsys.registry.production import Production
@@ -26,6 +27,7 @@ class Limits:
 @dataclass(frozen=True, kw_only=True)
 class Services:
     jobs: JobService
+    backfills: BackfillService
     production: Production
     datasets: DatasetService
     reader: Reader

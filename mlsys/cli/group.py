@@ -19,9 +19,10 @@ COMMANDS = {
     "models": ("models", "List models, or show one with its versions."),
     "promote": ("models", "Put a version into production by hand."),
     "demote": ("models", "Go back to the version in production before."),
+    "backfill": ("backfill", "Forecasts of the past, as they would have been issued then."),
     "datasets": ("datasets", "Append-only data sets: list, create, show, append, rows."),
-    "db": ("db", "Move the database's schema: upgrade, downgrade, current."),
     "verify": ("verify", "Check promotion chains and stored files against their hashes."),
+    "db": ("db", "Move the database's schema: upgrade, downgrade, current."),
     "check-config": ("check_config", "Check the configuration and print what is in force."),
 }
 

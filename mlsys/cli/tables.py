@@ -143,4 +143,17 @@ def show_checks(checks: Sequence[Mapping[str, Any]]) -> None:
     show_table("", ("check", "outcome", "value", "bound", "detail"), rows, empty="  no checks")
 
 
-_TOLD: dict[str, Callable[[Mapping[str, Any]], None]] = {"train": _trained, "predict": _predicted}
+def _backfilled(result: Mapping[str, Any]) -> None:
+    steps = result["steps"]
+    made = f"{steps['made']} of {steps['total']} steps made ({result['rows']} rows)"
+    say(f"  {made}, {steps['present']} were there, {steps['skipped']} skipped")
+    for skipped in result["skipped"][:10]:
+        say(f"  {shown(skipped['start'])}: {skipped['reason']}")
+
+
+_TOLD: dict[str, Callable[[Mapping[str, Any]], None]] = {
+    "train": _trained,
+    "predict": _predicted,
+    "backfill": _backfilled,
+    "replay": _replayed,
+}

@@ -8,6 +8,7 @@ import front
 import pytest
 from front import World
 
+PAST = {"start_date": "2020-03-01", "end_date": "2020-03-02", "step": "P1D"}
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options", "trace"}
 
 
@@ -131,6 +132,9 @@ def test_answers__have_the_shape_that_the_document_says(world: World, document: 
         ("get", "/models/{name}/versions", "/models/quick/versions", None),
         ("get", "/models/{name}/versions/{model_version_id}", f"/models/quick/versions/{version}", None),
         ("get", "/models/{name}/production", "/models/quick/production", None),
+        ("get", "/models/{name}/predictions", "/models/quick/predictions", None),
+        ("post", "/models/{name}/backfill", "/models/dated/backfill", {**PAST, "dry_run": True}),
+        ("post", "/models/{name}/backfill", "/models/dated/backfill", PAST),
         ("get", "/models/{name}/promotions", "/models/quick/promotions", None),
         ("post", "/model/promote", "/model/promote", promote),
         ("get", "/model/demote", "/model/demote?model_name=quick", None),

@@ -171,7 +171,8 @@ INSERT INTO runs (id, kind, model_name, trigger, spec, created_at) VALUES ('r', 
 INSERT INTO model_versions (model_version_id, model_name, version, run_id, created_at, artifact, twin, twin_cutoff,
     spec, metrics, validation)
 SELECT 'v' || n, 'm', n, 'r', '2019-01-01Z', '{"sha256": "a", "size": 1, "uri": "u"}',
-    '{"sha256": "a", "size": 1, "uri": "u"}', '2019-01-01Z', '{}', '{}', '{"decision": "accepted", "checks": []}' FROM generate_series(1, 20000) AS n;
+    '{"sha256": "a", "size": 1, "uri": "u"}', '2019-01-01Z', '{}', '{}',
+    '{"decision": "accepted", "checks": []}' FROM generate_series(1, 20000) AS n;
 INSERT INTO promotions (model_name, sequence, model_version_id, action, actor, created_at, hash)
 SELECT 'm', n, 'v' || n, 'promote', 'x', timestamptz '2020-01-01Z' + n * interval '1 minute', 'h' FROM generate_series(1, 20000) AS n;
 """
