@@ -4,7 +4,7 @@ Nothing is written but the replay's own result: no version, promotion, predictio
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -103,7 +103,9 @@ class _Again:
     def _done(self, do: Callable[[datetime | None], Any]) -> Any:
         """What was known then. A source that says when rows became known may have got more since: those are left out."""
         cut = self._instant(self._result.get("known_at") or self._run.spec["known_at"])
-        outcome = do(cut)
+        source = self._run.spec["definition"]["source"]
+        with _naming(f"a file of the data set {source['name']}") if source["type"] == "dataset" else nullcontext():
+            outcome = do(cut)
         later = cut is None and self._run.spec["definition"]["created_at"] is not None and self._run.started_at is not None
         if later and not self._same_data(outcome):
             past = do(self._run.started_at)

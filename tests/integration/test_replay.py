@@ -188,6 +188,7 @@ def test_replay__names_the_file_of_a_data_set_that_is_lost(world: World, fault: 
     assert found["verdict"] == "cannot_replay"
     assert fault in found["reason"]
     assert (path.parent.name + path.name)[:12] in found["reason"]
+    assert "of the data set plant" in found["reason"]
 
 
 def test_replay__names_the_file_that_brought_history_in_later(world: World) -> None:
@@ -203,6 +204,20 @@ def test_replay__names_the_file_that_brought_history_in_later(world: World) -> N
     found = replay(world, run)
     assert found["why"][0]["cause"] == "data_changed"
     assert len(found["why"][0]["files"]) == 2
+
+
+def test_replay__uses_the_threads_that_were_recorded_whatever_runs_now(database_url: str, tmp_path: Path) -> None:
+    with front.started(tmp_path, database_url, MODELS, **{"execution.cores": 2}) as world:
+        run = front.train(world.client)
+    one = {"database.url": database_url, "data.roots": [str(tmp_path / "data")], "execution.cores": 1}
+    system = front.unstarted(tmp_path, MODELS, **one)
+    system.start()
+    try:
+        found = front.ended(front.app_of(system).test_client().post(f"/runs/{run['id']}/replay", headers=WAIT))["result"]
+    finally:
+        system.stop()
+    assert run["result"]["environment"]["threads"] == found["environment"]["threads"] == 2
+    assert (found["verdict"], found["why"]) == ("identical", [])
 
 
 def test_replay__does_not_take_what_it_cannot_do(world: World) -> None:
