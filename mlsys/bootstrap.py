@@ -151,7 +151,6 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
         predictions=PredictionReader(units=units, blobs=blobs, engine=data.engine),
         schema=schema,
         units=units,
-        clock=clock,
         waiter=RunWaiter(units=units, signals=signals, limit=max(1, config.server.threads // 2)),
         health=partial(
             health.report,

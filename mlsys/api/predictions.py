@@ -34,7 +34,8 @@ def build(services: Services) -> Blueprint:
             """Rows of predictions, oldest first: a page, or all with Accept text/csv or application/vnd.apache.parquet."""
             with services.units() as unit:
                 timezone = unit.models.get(name).definition["timezone"]
-            asked = _asked(services, name, query, timezone)
+                now = unit.predictions.now(name)
+            asked = _asked(name, query, timezone, now)
             type = streams.wanted()
             if type == streams.JSON:
                 return _page(services, asked, query)
@@ -66,8 +67,7 @@ def _told(name: str, steps: list[Step]) -> dict[str, Any]:
     return {"model_name": name, "steps": steps, **counts}
 
 
-def _asked(services: Services, name: str, query: Mapping[str, Any], timezone: str) -> Asked:
-    now = services.clock.now()
+def _asked(name: str, query: Mapping[str, Any], timezone: str, now: datetime) -> Asked:
     known_at = min(now, requests.cut(query["data_at"], "data_at", timezone=timezone)) if "data_at" in query else now
     window = None
     if "start_date" in query or "end_date" in query:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mlsys.clock import Clock
 from mlsys.execution.backfill import BackfillService
 from mlsys.execution.service import JobService
 from mlsys.execution.waiting import RunWaiter
@@ -34,7 +33,6 @@ class Services:
     predictions: PredictionReader
     schema: Schema
     units: TimedUnits
-    clock: Clock
     waiter: RunWaiter
     health: Callable[[], dict[str, Any]]
     limits: Limits

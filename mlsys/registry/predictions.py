@@ -54,12 +54,14 @@ class PredictionRepository:
         }
         return bool(self._connection.execute(_INSERT, values).rowcount)
 
-    def files(self, model_name: str, source: PredictionSource, *, window: Window | None, known_at: datetime) -> Sequence[PredictionFile]:
-        """The files that can hold rows of the window stored by ``known_at``, oldest first.
-
-        Once ``known_at`` has passed the answer is for good: a line is stamped under a lock that is waited for here.
-        """
+    def now(self, model_name: str) -> datetime:
+        """An instant up to which the manifest will not change any more; nothing that is there was stored after it."""
         self._lock(model_name, shared=True)
+        last = self._last(model_name)
+        return self._clock.now() if last is None else max(self._clock.now(), last)
+
+    def files(self, model_name: str, source: PredictionSource, *, window: Window | None, known_at: datetime) -> Sequence[PredictionFile]:
+        """The files that can hold rows of the window stored by ``known_at``, oldest first. For good, if that is no later than now()."""
         query = sa.select(*_FILE).where(_p.model_name == model_name, _p.source == source, _p.created_at <= known_at)
         if window is not None:
             query = query.where(_p.first_timestamp < window.end, _p.last_timestamp >= window.start)
@@ -77,6 +79,12 @@ class PredictionRepository:
 
     def _stamp(self, model_name: str) -> datetime:
         """Never twice the same, never backwards, whatever the clock does."""
-        last = self._connection.execute(sa.select(sa.func.max(_p.created_at)).where(_p.model_name == model_name)).scalar_one()
+        last = self._last(model_name)
         now = self._clock.now()
         return now if last is None else max(now, last + timedelta(microseconds=1))
+
+    def _last(self, model_name: str) -> datetime | None:
+        found: datetime | None = self._connection.execute(
+            sa.select(sa.func.max(_p.created_at)).where(_p.model_name == model_name)
+        ).scalar_one()
+        return found
