@@ -1,6 +1,7 @@
 """Builds a System from a Config: the only file that knows every part, and the order in which they start and stop."""
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,20 +11,20 @@ from typing import Any
 import sqlalchemy as sa
 
 import mlsys
-from mlsys import errors, health, sample
+from mlsys import declarations, errors, health, sample
 from mlsys.api.services import Limits, Services
 from mlsys.clock import Clock, SystemClock
 from mlsys.config import Config
 from mlsys.events.signals import Signals
+from mlsys.execution.backfill import BackfillHandler, BackfillService
 from mlsys.execution.handlers import PredictHandler, TrainHandler
 from mlsys.execution.presence import Presence
 from mlsys.execution.recovery import Recovery
+from mlsys.execution.replay import ReplayHandler
 from mlsys.execution.runner import Handler, Runner
 from mlsys.execution.service import JobService
 from mlsys.execution.waiting import RunWaiter
-from mlsys.pipelines import base, definition
-from mlsys.pipelines.base import Ports, Reporter
-from mlsys.pipelines.build import build as build_component
+from mlsys.pipelines.base import DataSets, Ports, Reporter
 from mlsys.pipelines.files import DataRoots
 from mlsys.registry.production import Production
 from mlsys.registry.schema import Schema
@@ -32,6 +33,14 @@ from mlsys.storage.artifacts import FolderBlobs
 from mlsys.storage.database import make_engine
 from mlsys.storage.embedded import EmbeddedPostgres
 from mlsys.storage.migrate import Migrator
+from mlsys.timetravel.compaction import Compactor
+from mlsys.timetravel.datasets import DatasetService
+from mlsys.timetravel.engine import Engine
+from mlsys.timetravel.housekeeping import Housekeeping
+from mlsys.timetravel.locks import ReadingLocks
+from mlsys.timetravel.predictions import PredictionReader
+from mlsys.timetravel.reader import JobPort, Reader
+from mlsys.timetravel.verifying import Verifier
 
 _log = logging.getLogger(__name__)
 _GRACE_SECONDS = 5.0
@@ -48,6 +57,8 @@ class System:
     presence: Presence
     runner: Runner
     recovery: Recovery
+    data: "Data"
+    verifier: Verifier
     _started: list[Callable[[], None]] = field(default_factory=list)
 
     def start(self, *, recover: bool = True) -> None:
@@ -55,11 +66,13 @@ class System:
         self.start_database()
         try:
             self.services.schema.move("up")
-            self._started += [self.presence.release, partial(self.runner.stop, grace_seconds=_GRACE_SECONDS)]
+            self._started += [self.presence.release, self.data.close, partial(self.runner.stop, grace_seconds=_GRACE_SECONDS)]
             self.presence.assert_held()
             if recover:
                 self._started.append(self.recovery.stop)
                 self.recovery.start()
+                self._started.append(self.data.housekeeping.stop)
+                self.data.housekeeping.start()
         except BaseException:
             self.stop()
             raise
@@ -85,10 +98,26 @@ class System:
                 _log.exception("a part did not stop cleanly")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """The parts of the data sets."""
+
+    service: DatasetService
+    blobs: FolderBlobs
+    reader: Reader
+    housekeeping: Housekeeping
+    engine: Engine
+    locks: ReadingLocks
+
+    def close(self) -> None:
+        self.locks.close()
+        self.engine.close()
+
+
 def build(config: Config, *, clock: Clock | None = None) -> System:
     """Wires everything; opens nothing. Raises ConfigError and Invalid for a configuration that cannot work."""
     clock = clock or SystemClock()
-    models = declared(config)
+    models = declarations.declared(config)
     database = None if config.database.url else EmbeddedPostgres(home=config.home, log=logging.getLogger("mlsys.postgres").info)
     engine = make_engine(
         config.database.url or (database.url if database else ""),
@@ -97,19 +126,26 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
     )
     signals = Signals()
     units = partial(UnitOfWork, engine=engine, clock=clock, signals=signals)
-    blobs, files = _blobs(config), _files(config)
-    ports_for = partial(_ports, config=config, blobs=blobs, files=files)
+    blobs, files = FolderBlobs(folder=_store(config)), _files(config)
+    data = _data(config, units, FolderBlobs(folder=_store(config) / "datasets"), database=engine)
+    ports_for = partial(_ports, config=config, blobs=blobs, files=files, datasets=JobPort(reader=data.reader, units=units))
     presence = Presence(engine=engine)
     handlers: dict[str, Handler] = {
         "train": TrainHandler(units=units, ports_for=ports_for),
-        "predict": PredictHandler(ports_for=ports_for, clock=clock),
+        "predict": PredictHandler(units=units, ports_for=ports_for, clock=clock),
+        "replay": ReplayHandler(units=units, ports_for=ports_for, forget=data.reader.forget),
+        "backfill": BackfillHandler(units=units, ports_for=ports_for, clock=clock),
     }
     runner = Runner(units=units, handlers=handlers, presence=presence, workers=config.execution.workers)
     recovery = Recovery(units=units, runner=runner, presence=presence, clock=clock, max_attempts=config.execution.max_attempts)
     schema = Schema(migrator=Migrator(engine=engine), on_head=partial(_declare, units, models))
     services = Services(
         jobs=JobService(units=units, files=files, launch=runner.launch),
+        backfills=BackfillService(units=units, clock=clock, launch=runner.launch),
         production=Production(units=units, blobs=blobs),
+        datasets=data.service,
+        reader=data.reader,
+        predictions=PredictionReader(units=units, blobs=blobs, engine=data.engine),
         schema=schema,
         units=units,
         waiter=RunWaiter(units=units, signals=signals, limit=max(1, config.server.threads // 2)),
@@ -124,51 +160,49 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
         ),
         limits=Limits(
             max_body_bytes=config.server.max_body_bytes,
+            max_upload_bytes=config.server.max_upload_bytes,
             max_json_depth=config.server.max_json_depth,
             allowed_hosts=frozenset(name.lower() for name in (config.server.host, *config.server.allowed_hosts)),
         ),
         version=mlsys.__version__,
     )
-    return System(config=config, services=services, database=database, engine=engine, presence=presence, runner=runner, recovery=recovery)
+    return System(
+        config=config,
+        services=services,
+        database=database,
+        engine=engine,
+        presence=presence,
+        runner=runner,
+        recovery=recovery,
+        data=data,
+        verifier=Verifier(units=units, blobs=blobs, data=data.blobs),
+    )
 
 
-def declared(config: Config) -> dict[str, dict[str, Any]]:
-    """The normalised definitions of all configured models. Raises Invalid naming ``models.<name>.<key>``."""
-    found: dict[str, dict[str, Any]] = {}
-    wrong: dict[str, list[str]] = {}
-    for name, raw in config.models.items():
-        try:
-            found[name] = definition.normalise(raw)
-        except errors.Invalid as error:
-            wrong |= {f"models.{name}.{key}": texts for key, texts in error.fields.items()}
-    if wrong:
-        raise errors.Invalid(wrong, "The configuration is not valid.")
-    return found
+def _data(config: Config, units: Units, blobs: FolderBlobs, *, database: sa.Engine) -> Data:
+    """Data files lie in a store of their own: what no manifest names there was left by a killed writer."""
+    # its reach is the whole store: predictions are kept beside the data files
+    engine = Engine(folder=blobs.folder.parent, spill=config.home / "spill", memory_mib=config.data.memory_mib, threads=os.cpu_count() or 1)
+    locks = ReadingLocks(engine=database)
+    reader = Reader(units=units, blobs=blobs, engine=engine, locks=locks)
+    housekeeping = Housekeeping(units=units, compactor=Compactor(units=units, blobs=blobs, engine=engine, reader=reader))
+    service = DatasetService(
+        units=units,
+        blobs=blobs,
+        engine=engine,
+        reader=reader,
+        spool=config.home / "spool",
+        max_rows=config.data.max_rows,
+        wake=housekeeping.wake,
+    )
+    return Data(blobs=blobs, service=service, reader=reader, housekeeping=housekeeping, engine=engine, locks=locks)
 
 
 def check_parts(config: Config, models: Mapping[str, dict[str, Any]]) -> dict[str, str]:
-    """Builds the source and destination of every model, which takes the imports of a job, and reads no data.
-
-    Raises Invalid for options that cannot work. Returns what only lacks its data file yet, which may still come: field -> text.
-    """
-    ports = _ports(_Silent(), config=config, blobs=_blobs(config), files=_files(config))
-    wrong: dict[str, list[str]] = {}
-    lacking: dict[str, str] = {}
-    for name, declaration in models.items():
-        for part, kind in (("source", base.DataSource), ("destination", base.Destination)):
-            try:
-                build_component(kind, declaration[part], ports=ports, field=part)
-            except errors.Invalid as error:
-                lacking |= {f"models.{name}.{part}.path": " ".join(texts) for key, texts in error.fields.items() if key == "file_path"}
-                wrong |= {f"models.{name}.{key}": texts for key, texts in error.fields.items() if key != "file_path"}
-    if wrong:
-        raise errors.Invalid(wrong, "The configuration is not valid.")
-    return lacking
-
-
-class _Silent:
-    def progress(self, step: str, done: int, total: int) -> None: ...
-    def log(self, message: str, *, level: str = "info") -> None: ...
+    """See declarations.check_parts()."""
+    blobs, files = FolderBlobs(folder=_store(config)), _files(config)
+    ports = _ports(declarations.Silent(), config=config, blobs=blobs, files=files, datasets=declarations.Unopened())
+    return declarations.check_parts(models, ports=ports)
 
 
 def make_home(home: Path) -> None:
@@ -186,15 +220,15 @@ def _declare(units: Units, models: Mapping[str, dict[str, Any]]) -> None:
         unit.commit()
 
 
-def _blobs(config: Config) -> FolderBlobs:
-    return FolderBlobs(folder=Path(config.artifacts.url) if config.artifacts.url else config.home / "artifacts")
+def _store(config: Config) -> Path:
+    return Path(config.artifacts.url) if config.artifacts.url else config.home / "artifacts"
 
 
 def _files(config: Config) -> DataRoots:
     return DataRoots([*config.data.roots, sample.FOLDER])
 
 
-def _ports(reporter: Reporter, *, config: Config, blobs: FolderBlobs, files: DataRoots) -> Ports:
+def _ports(reporter: Reporter, *, config: Config, blobs: FolderBlobs, files: DataRoots, datasets: DataSets) -> Ports:
     return Ports(
         blobs=blobs,
         files=files,
@@ -202,4 +236,5 @@ def _ports(reporter: Reporter, *, config: Config, blobs: FolderBlobs, files: Dat
         reporter=reporter,
         connections=config.data.connections,
         threads=config.execution.cores,
+        datasets=datasets,
     )

@@ -1,9 +1,10 @@
 """Talks to a running mlsys over HTTP. Imports nothing of the server."""
 
 import json
+import os
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO, Any, Protocol
 from urllib.parse import urlencode
 
 import urllib3
@@ -20,8 +21,21 @@ class ClientError(Exception):
         self.problem = dict(problem or {})
 
 
+Progress = Callable[[int], None]
+UPLOAD_SECONDS = 3600.0
+PART = 2**18
+
+
 class Api(Protocol):
     def call(self, method: str, path: str, *, body: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None) -> Any: ...
+
+    def send(self, path: str, body: IO[bytes], type: str, *, on_progress: Progress) -> Any:
+        """POSTs a file as it is; returns the JSON answered."""
+        ...
+
+    def fetch(self, path: str, type: str, *, query: Mapping[str, Any]) -> Iterator[bytes]:
+        """GETs bytes of that type, in parts."""
+        ...
 
 
 class Client:
@@ -39,6 +53,47 @@ class Client:
         except urllib3.exceptions.HTTPError as error:
             raise ClientError(f"No mlsys answers at {self._url} ({type(error).__name__}). Start one with: mlsys serve") from None
         return answer(response.status, response.data)
+
+    def send(self, path: str, body: IO[bytes], type: str, *, on_progress: Progress) -> Any:
+        size = os.fstat(body.fileno()).st_size
+        headers = {"Content-Type": type, "Content-Length": str(size)}
+        response = self._raw("POST", path, headers=headers, body=Told(body, on_progress))
+        return answer(response.status, response.read())
+
+    def fetch(self, path: str, type: str, *, query: Mapping[str, Any]) -> Iterator[bytes]:
+        response = self._raw("GET", address(path, query), headers={"Accept": type})
+        if response.status >= 400:
+            answer(response.status, response.read())
+        yield from response.stream(PART)
+
+    def _raw(self, method: str, path: str, *, headers: Mapping[str, str], body: Any = None) -> urllib3.BaseHTTPResponse:
+        """Once only, and with the patience that much data needs."""
+        every = {**self._http.headers, **headers}
+        try:
+            return self._http.request(
+                method, self._url + path, body=body, headers=every, retries=False, preload_content=False, timeout=UPLOAD_SECONDS
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise ClientError(f"No mlsys answers at {self._url} ({type(error).__name__}). Start one with: mlsys serve") from None
+
+
+class Told:
+    """A file that tells how much of it has been read."""
+
+    def __init__(self, file: IO[bytes], on_progress: Progress) -> None:
+        self._file = file
+        self._on_progress = on_progress
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self._on_progress(len(data))
+        return data
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
 
 
 def address(path: str, query: Mapping[str, Any] | None) -> str:

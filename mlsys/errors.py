@@ -21,6 +21,10 @@ class Malformed(MlsysError):
     """The request cannot be read at all: broken JSON, nesting too deep, bad header."""
 
 
+class UnsupportedType(MlsysError):
+    """The body is of a type that is not taken here."""
+
+
 class Invalid(MlsysError):
     """Well-formed input with a wrong value. ``fields`` maps dotted field names to messages that name the remedy."""
 

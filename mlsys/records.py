@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-RunKind = Literal["train", "predict"]
+RunKind = Literal["train", "predict", "backfill", "replay"]
+PredictionSource = Literal["live", "backfill", "replay", "backtest"]
 RunStatus = Literal["queued", "running", "cancelling", "succeeded", "failed", "crashed", "cancelled", "skipped"]
 TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "crashed", "cancelled", "skipped"})
 Decision = Literal["accepted", "rejected", "cannot_judge"]
@@ -33,6 +34,8 @@ class Layout:
     timezone: str = "UTC"
     horizon: timedelta = timedelta(days=1)
     created_at: str | None = None
+    issue: str | None = None
+    """When a row's forecast was issued (pipelines/issue.py): its exogenous values are those known then. None: no such cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +85,32 @@ class Output:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeptRows:
+    """Rows of a prediction as they are kept: the stored file and what it spans (all ends included)."""
+
+    blob: Blob
+    rows: int
+    series_key: tuple[str, ...]
+    first_timestamp: datetime
+    last_timestamp: datetime
+    first_issued_at: datetime
+    last_issued_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionFile:
+    """A line of the manifest of kept predictions: what the reading of its rows needs."""
+
+    id: int
+    run_id: str
+    model_version_id: str
+    sha256: str
+    rows: int
+    series_key: tuple[str, ...]
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class Champion:
     """The production version a training is measured against: its twin is the same recipe fit only to ``twin_cutoff`` (exclusive)."""
 
@@ -104,7 +133,7 @@ class TrainSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictSpec:
-    """All that a prediction needs. ``issued_at`` is the instant of the request."""
+    """All that a prediction needs. ``issued_at`` is the instant of the request; ``deliver`` False: kept, but not for the destination."""
 
     run_id: str
     model_name: str
@@ -114,6 +143,7 @@ class PredictSpec:
     artifact_sha256: str
     issued_at: datetime
     known_at: datetime | None = None
+    deliver: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,14 +158,18 @@ class TrainOutcome:
     checks: tuple[Verdict, ...]
     data: DataUsed
     environment: Json = field(default_factory=dict)
+    read: DataUsed | None = None
+    """All rows read, those before and after the window included."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictOutcome:
     output: Output
     data: DataUsed
+    kept: KeptRows
     checks: tuple[Verdict, ...] = ()
     environment: Json = field(default_factory=dict)
+    read: DataUsed | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,3 +251,59 @@ class Promotion:
     created_at: datetime
     hash: str
     previous_hash: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataColumn:
+    """A column of a data set. ``type``: timestamp, number, integer, text or boolean."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """An append-only data set. ``columns`` None: the first append decides them; ``created_at``: the name under which rows tell theirs."""
+
+    name: str
+    timestamp: str
+    series_key: tuple[str, ...] = ()
+    created_at: str = "created_at"
+    timezone: str = "UTC"
+    columns: tuple[DataColumn, ...] | None = None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What a row is told apart by, and the order of rows."""
+        return (self.timestamp, *self.series_key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetState:
+    """A data set and what it holds: ``rows`` and ``size`` of its present files, corrections included; instants None while it is empty."""
+
+    dataset: Dataset
+    defined_at: datetime
+    rows: int
+    files: int
+    size: int
+    start: datetime | None
+    end: datetime | None
+    last_append_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFile:
+    """A line of a data set's manifest. ``stamped_at``: created_at of all its rows; None: the file has a column. Both ends included."""
+
+    id: int
+    sha256: str
+    size: int
+    rows: int
+    first_timestamp: datetime
+    last_timestamp: datetime
+    first_created_at: datetime
+    last_created_at: datetime
+    stamped_at: datetime | None
+    kind: str
+    added_at: datetime

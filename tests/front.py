@@ -16,6 +16,7 @@ from werkzeug.test import TestResponse
 from mlsys import bootstrap, config
 from mlsys.api.app import create_app
 from mlsys.bootstrap import System
+from mlsys.clock import Clock
 
 WAIT = {"Prefer": "wait=60"}
 TRAIN = {"model_name": "quick", "start_date": "2020-01-01", "end_date": "2020-03-15"}
@@ -45,11 +46,11 @@ def configure(folder: Path, models: Mapping[str, Any]) -> Path:
     return file
 
 
-def unstarted(folder: Path, models: Mapping[str, Any] | None = None, **overrides: Any) -> System:
+def unstarted(folder: Path, models: Mapping[str, Any] | None = None, clock: Clock | None = None, **overrides: Any) -> System:
     """A system whose database exists in name only, believed to be at head: for what is decided before any query."""
     file = configure(folder, models or {})
     given = {"home": str(folder / "home"), "database.url": "postgresql+psycopg2://nobody@127.0.0.1:1/none"}
-    system = bootstrap.build(config.load(file, environ={}, overrides=given | overrides))
+    system = bootstrap.build(config.load(file, environ={}, overrides=given | overrides), clock=clock)
     system.services.schema.at_head = True
     return system
 

@@ -63,7 +63,15 @@ class Served:
 
 def environment(data: Path, **more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MLSYS_")}
-    return kept | {"MLSYS_DATA__ROOTS": str(data), "PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "default"} | more
+    return (
+        kept
+        | {
+            "MLSYS_DATA__ROOTS": str(data),
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH")))),
+            "PYTHONWARNINGS": "default",
+        }
+        | more
+    )
 
 
 def command(*words: str | Path) -> list[str]:

@@ -1,11 +1,16 @@
 """How every resource makes its blueprint: our strict parser in place of webargs' own."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from flask import current_app, request
 from flask_smorest import Blueprint
 
 from mlsys import errors
 from mlsys.api.bodies import StrictParser
 from mlsys.api.services import Services
+from mlsys.execution import requests
+from mlsys.registry.unit_of_work import UnitOfWork
 
 
 def resource(name: str, prefix: str, description: str, services: Services) -> Blueprint:
@@ -24,6 +29,21 @@ def _refuse_unknown_query() -> None:
     documented = getattr(method, "_apidoc", {}).get("arguments", {}).get("parameters", [])
     if not any(parameter["in"] == "query" for parameter in documented if isinstance(parameter, dict)):
         raise errors.Invalid({name: ["Unknown field."] for name in request.args})
+
+
+def then(services: Services, query: Mapping[str, Any], *, model_name: str | None = None) -> UnitOfWork:
+    """A unit of work on the registries as they stood at ``as_of`` of the query; without one, as they stand.
+
+    A plain date is one of the model's time zone, where the query is about a model. Raises Invalid.
+    """
+    day = query.get("as_of")
+    if day is None:
+        return services.units()
+    definition = None
+    if model_name is not None:
+        with services.units() as unit:
+            definition = unit.models.definition(model_name)
+    return services.units(as_of=requests.cut(day, "as_of", timezone=definition["timezone"] if definition else "UTC"))
 
 
 def caller() -> str:

@@ -13,7 +13,7 @@ from mlsys.api.services import Services
 from mlsys.execution.requests import PredictRequest, TrainRequest
 from mlsys.records import Run
 
-_COMMON = ("model_name", "start_date", "end_date", "file_path", "time_travel_date")
+_COMMON = ("model_name", "start_date", "end_date", "file_path", "dataset", "time_travel_date")
 
 
 def build(services: Services) -> Blueprint:
@@ -28,7 +28,7 @@ def build(services: Services) -> Blueprint:
             """Train a model, check it, and put it into production if the gate accepts it."""
             usual = "never" if "time_travel_date" in body else "auto"
             asked = TrainRequest(**_common(body), params=body.get("params", {}), promote=body.get("promote", usual))
-            return _answer(services, services.jobs.train(asked, trigger={"type": blueprints.caller()}))
+            return answered(services, services.jobs.train(asked, trigger={"type": blueprints.caller()}))
 
     @jobs.route("/predict")
     class Predict(MethodView):
@@ -39,7 +39,7 @@ def build(services: Services) -> Blueprint:
             """Predict with the version in production, or the one named."""
             chosen: dict[str, Any] = {name: body.get(name) for name in ("model_version_id", "model_at", "data_at")}
             asked = PredictRequest(**_common(body), **chosen)
-            return _answer(services, services.jobs.predict(asked, trigger={"type": blueprints.caller()}))
+            return answered(services, services.jobs.predict(asked, trigger={"type": blueprints.caller()}))
 
     return jobs
 
@@ -48,7 +48,8 @@ def _common(body: Mapping[str, Any]) -> dict[str, Any]:
     return {name: body.get(name) for name in _COMMON}
 
 
-def _answer(services: Services, run: Run) -> Response:
+def answered(services: Services, run: Run) -> Response:
+    """202 with the run's address, or the run once it has ended, as ``Prefer`` asks."""
     seconds = preferred_wait(request.headers.getlist("Prefer"))
     if seconds:
         run = services.waiter.wait(run.id, seconds=seconds)

@@ -24,6 +24,7 @@ STATUS: Mapping[type[errors.MlsysError], int] = {
     errors.DamagedArtifact: 409,
     errors.StalePrecondition: 412,
     errors.TooLarge: 413,
+    errors.UnsupportedType: 415,
     errors.Invalid: 422,
     errors.BadData: 422,
     errors.Unavailable: 503,

@@ -1,23 +1,28 @@
 """The shapes of the contract, in and out. Names here are public: renaming one breaks clients."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import marshmallow as ma
 from marshmallow import fields
 
 from mlsys.api.fields import Day, Flag, Instant, name
+from mlsys.records import RunKind
 
 _DAY = {"type": "string", "description": "A plain date, or an RFC 3339 instant. A plain end date includes that whole day."}
 
 
-class PageQuery(ma.Schema):
+class AsOfQuery(ma.Schema):
+    as_of = Day(metadata=_DAY | {"description": "Answer as the registry stood then; of a plain date that whole day counts. Default: now."})
+
+
+class PageQuery(AsOfQuery):
     limit = fields.Integer(strict=False, load_default=50, validate=ma.validate.Range(1, 200))
     cursor = fields.String(validate=ma.validate.Length(min=1, max=100), metadata={"description": "next_cursor of the page before."})
 
 
 class RunsQuery(PageQuery):
-    kind = fields.String(validate=ma.validate.OneOf(["train", "predict"]))
+    kind = fields.String(validate=ma.validate.OneOf(get_args(RunKind)))
     status = fields.String(
         validate=ma.validate.OneOf(["queued", "running", "cancelling", "succeeded", "failed", "crashed", "cancelled", "skipped"])
     )
@@ -32,6 +37,7 @@ class JobBody(ma.Schema):
     file_path = fields.String(
         validate=ma.validate.Length(min=1, max=4096), metadata={"description": "Below a data root; takes the place of the model's source."}
     )
+    dataset = name(metadata={"description": "A data set; takes the place of the model's source."})
     time_travel = Flag(metadata={"type": "boolean", "description": "Use only what was known at time_travel_date."})
     time_travel_date = Day(metadata=_DAY | {"description": "Only rows with created_at up to then exist."})
 
@@ -62,6 +68,18 @@ class PredictBody(JobBody):
                 raise ma.ValidationError("Give either time_travel_date or the knobs model_at and data_at.", knob)
         if "model_at" in data and "model_version_id" in data:
             raise ma.ValidationError("Give either model_at or model_version_id.", "model_at")
+
+
+class RetryBody(TrainBody, PredictBody):
+    """What may change in a run that is asked for again: the fields of its job, none required."""
+
+    model_name = name(metadata={"description": "That of the run."})
+    start_date = Day(metadata=_DAY)
+    end_date = Day(metadata=_DAY)
+
+
+class ReplayBody(ma.Schema):
+    """Nothing to say: a replay is of what was."""
 
 
 class PromoteBody(ma.Schema):

@@ -1,6 +1,7 @@
 """The WSGI server (waitress: one process, slow clients buffered, answers in one segment), and how it treats bodies that are too large."""
 
 import http
+import re
 import secrets
 from typing import Any
 
@@ -38,14 +39,18 @@ class _Counted(OverflowableBuffer):
             self.buf = None
 
 
-def _parser(limit: int) -> type[HTTPRequestParser]:
+_ROWS = re.compile(r"/datasets/[^/]+/rows/?")
+
+
+def _parser(limit: int, upload_limit: int) -> type[HTTPRequestParser]:
     class Parser(HTTPRequestParser):
         """Reads a body that is too large to its end, so that the 413 reaches a client that only listens once it has sent all."""
 
         def parse_header(self, header_plus: bytes) -> None:
             super().parse_header(header_plus)
             if self.body_rcv is not None:
-                self.body_rcv.buf = _Counted(self.adj.inbuf_overflow, limit)
+                rows = self.command == "POST" and _ROWS.fullmatch(self.path)
+                self.body_rcv.buf = _Counted(self.adj.inbuf_overflow, upload_limit if rows else limit)
 
     return Parser
 
@@ -63,16 +68,16 @@ class _ErrorTask(ErrorTask):
         self.write(body)
 
 
-def bind(app: Flask, *, host: str, port: int, threads: int, max_body_bytes: int) -> BaseWSGIServer:
+def bind(app: Flask, *, host: str, port: int, threads: int, max_body_bytes: int, max_upload_bytes: int) -> BaseWSGIServer:
     """A server that holds its port but does not answer before run(). Raises Conflict when the port is taken."""
-    channel = type("Channel", (HTTPChannel,), {"parser_class": _parser(max_body_bytes), "error_task_class": _ErrorTask})
+    channel = type("Channel", (HTTPChannel,), {"parser_class": _parser(max_body_bytes, max_upload_bytes), "error_task_class": _ErrorTask})
     try:
         server = create_server(
             app,
             host=host,
             port=port,
             threads=threads,
-            max_request_body_size=_DRAINED,
+            max_request_body_size=max(_DRAINED, 2 * max_upload_bytes),
             channel_timeout=30,
             connection_limit=1000,
             asyncore_use_poll=True,  # select() cannot watch that many

@@ -4,16 +4,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mlsys.execution.backfill import BackfillService
 from mlsys.execution.service import JobService
 from mlsys.execution.waiting import RunWaiter
 from mlsys.registry.production import Production
 from mlsys.registry.schema import Schema
-from mlsys.registry.unit_of_work import Units
+from mlsys.registry.unit_of_work import TimedUnits
+from mlsys.timetravel.datasets import DatasetService
+from mlsys.timetravel.predictions import PredictionReader
+from mlsys.timetravel.reader import Reader
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     max_body_bytes: int
+    max_upload_bytes: int
     max_json_depth: int
     allowed_hosts: frozenset[str]
 
@@ -21,9 +26,13 @@ class Limits:
 @dataclass(frozen=True, kw_only=True)
 class Services:
     jobs: JobService
+    backfills: BackfillService
     production: Production
+    datasets: DatasetService
+    reader: Reader
+    predictions: PredictionReader
     schema: Schema
-    units: Units
+    units: TimedUnits
     waiter: RunWaiter
     health: Callable[[], dict[str, Any]]
     limits: Limits

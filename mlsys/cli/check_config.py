@@ -13,10 +13,10 @@ from mlsys.config import in_force
 @as_json
 @configured
 def check_config(config_file: Path | None, home: Path | None, json_: bool) -> None:
-    from mlsys import bootstrap
+    from mlsys import bootstrap, declarations
 
     config = read_config(config_file, home)
-    models = bootstrap.declared(config)
+    models = declarations.declared(config)
     warnings = bootstrap.check_parts(config, models)
     if json_:
         click.echo(json.dumps({"settings": in_force(config), "models": models, "warnings": warnings}, indent=2))

@@ -4,13 +4,13 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import mlsys
-from mlsys.client import Api, Client, address, answer
+from mlsys.client import Api, Client, Told, address, answer
 from mlsys.config import Config
 
 if TYPE_CHECKING:
@@ -28,6 +28,19 @@ class LocalApi:
     def call(self, method: str, path: str, *, body: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None) -> Any:
         response = self._client.open(address(path, query), method=method, json=body, headers={"User-Agent": AGENT})
         return answer(response.status_code, response.data)
+
+    def send(self, path: str, body: IO[bytes], type: str, *, on_progress: Callable[[int], None]) -> Any:
+        given: Any = Told(body, on_progress)
+        headers = {"User-Agent": AGENT}
+        response = self._client.post(path, input_stream=given, content_type=type, headers=headers)
+        return answer(response.status_code, response.data)
+
+    def fetch(self, path: str, type: str, *, query: Mapping[str, Any]) -> Iterator[bytes]:
+        response = self._client.get(address(path, query), headers={"User-Agent": AGENT, "Accept": type}, buffered=False)
+        if response.status_code >= 400:
+            answer(response.status_code, response.data)
+        with response:
+            yield from response.iter_encoded()
 
 
 @contextmanager

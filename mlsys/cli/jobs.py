@@ -17,6 +17,7 @@ from mlsys.cli.options import Command, as_json, configured, read_config
 def _job(command: Command) -> Command:
     for option in (
         click.option("--time-travel-date", help="Use only what was known up to that date."),
+        click.option("--dataset", help="Data set, in place of the model's source."),
         click.option("--file", "--file-path", "file_path", help="Data file below a data root, in place of the model's source."),
         click.option("--end", "--end-date", "end_date", required=True, help="Last day (included), or an instant (excluded)."),
         click.option("--start", "--start-date", "start_date", required=True, help="First day, or an instant."),

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import click
 
@@ -9,13 +10,14 @@ from mlsys import logs
 from mlsys.cli import tables
 from mlsys.cli.connection import connected
 from mlsys.cli.options import as_json, configured, read_config
+from mlsys.records import RunKind
 
 
 @click.command(help="List runs, newest first; with RUN_ID show that one, its history and its log.")
 @click.argument("run_id", required=False)
 @click.option("--model", "model_name", help="Only runs of this model.")
 @click.option("--status", help="Only runs with this status.")
-@click.option("--kind", type=click.Choice(["train", "predict"]), help="Only runs of this kind.")
+@click.option("--kind", type=click.Choice(get_args(RunKind)), help="Only runs of this kind.")
 @click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True)
 @as_json
 @configured

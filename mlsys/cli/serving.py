@@ -39,11 +39,11 @@ def run(config: Config, *, ready: Callable[[str], contextlib.AbstractContextMana
     """Serves until SIGTERM or SIGINT. ``ready`` gets the address once requests are taken; what it returns is left before anything stops."""
     _stop_on_signals()
     refuse_open_address(config.server.host)
-    from mlsys import bootstrap
+    from mlsys import bootstrap, declarations
     from mlsys.api import server as http
     from mlsys.application import make_app
 
-    for field, text in bootstrap.check_parts(config, bootstrap.declared(config)).items():  # told now, not by the first job
+    for field, text in bootstrap.check_parts(config, declarations.declared(config)).items():  # told now, not by the first job
         _log.warning("%s: %s", field, text)
     system = bootstrap.build(config)
     server = http.bind(
@@ -52,6 +52,7 @@ def run(config: Config, *, ready: Callable[[str], contextlib.AbstractContextMana
         port=config.server.port,
         threads=config.server.threads,
         max_body_bytes=config.server.max_body_bytes,
+        max_upload_bytes=config.server.max_upload_bytes,
     )
     try:
         system.start()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -59,6 +60,34 @@ def progress(run: Mapping[str, Any], *, quiet: bool) -> Iterator[Callable[[Mappi
         yield show
 
 
+@contextmanager
+def counting(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, moved by (more done, total); nothing at all when quiet."""
+    if quiet:
+        yield lambda more, total: None
+        return
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+
+        def show(more: int, total: int) -> None:
+            bar.update(task, advance=more, total=total)
+
+        yield show
+
+
+@contextmanager
+def sending(file: Path, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error for a file on its way: called with each number of bytes sent; nothing at all when quiet."""
+    if quiet:
+        yield lambda _: None
+        return
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"append {file.name}", total=file.stat().st_size)
+        yield lambda count: bar.advance(task, count)
+
+
 def show_run(run: Mapping[str, Any]) -> None:
     say(f"{run['kind']} {run['model_name']}: {run['status']} (run {run['id']})")
     if run["error"]:
@@ -83,6 +112,28 @@ def _predicted(result: Mapping[str, Any]) -> None:
             say(f"  warning: {check['name']}: {check['detail']}")
 
 
+def _replayed(result: Mapping[str, Any]) -> None:
+    say(f"  the {result['original_kind']} run {result['original_run_id']} done again: {result['verdict']}")
+    for line in replay_lines(result):
+        say(f"  {line}")
+
+
+def replay_lines(result: Mapping[str, Any]) -> Iterator[str]:
+    """What a replay found, and why."""
+    if "reason" in result:
+        yield result["reason"]
+    if "max_difference" in result:
+        yield f"The largest difference is {result['max_difference']:.3g}, in {result['column']}, row {result['row']}."
+    if "first_difference" in result:
+        first = result["first_difference"]
+        yield f"First in {first['column']}, row {first['row']}: {shown(first['recorded'])}, now {shown(first['replayed'])}."
+    for why in result.get("why", ()):
+        if why["cause"] == "data_changed":
+            yield f"The data changed: {', '.join(why['files']) or 'the source answers otherwise'}."
+        else:
+            yield f"Not the same {why['name']}: {shown(why['recorded'])}, now {shown(why['present'])}."
+
+
 def show_metrics(metrics: Mapping[str, Any]) -> None:
     say("  " + ", ".join(f"{name} {shown(value)}" for name, value in metrics.items()))
 
@@ -95,4 +146,17 @@ def show_checks(checks: Sequence[Mapping[str, Any]]) -> None:
     show_table("", ("check", "outcome", "value", "bound", "detail"), rows, empty="  no checks")
 
 
-_TOLD: dict[str, Callable[[Mapping[str, Any]], None]] = {"train": _trained, "predict": _predicted}
+def _backfilled(result: Mapping[str, Any]) -> None:
+    steps = result["steps"]
+    made = f"{steps['made']} of {steps['total']} steps made ({result['rows']} rows)"
+    say(f"  {made}, {steps['present']} were there, {steps['skipped']} skipped")
+    for skipped in result["skipped"][:10]:
+        say(f"  {shown(skipped['start'])}: {skipped['reason']}")
+
+
+_TOLD: dict[str, Callable[[Mapping[str, Any]], None]] = {
+    "train": _trained,
+    "predict": _predicted,
+    "backfill": _backfilled,
+    "replay": _replayed,
+}

@@ -51,6 +51,7 @@ class Server(Section):
     port: int = key(5000, "Port to listen on; 0 takes a free one.", values.whole(0, 65535))
     threads: int = key(8, "Requests served at the same time.", values.whole(1, 256))
     max_body_bytes: int = key(1_048_576, "Largest request body; a larger one is answered 413.", values.whole(1024, 2**31))
+    max_upload_bytes: int = key(4 * 2**30, "Largest body of rows for a data set; a larger one is answered 413.", values.whole(1024, 2**40))
     max_json_depth: int = key(32, "Deepest nesting of a JSON body; a deeper one is answered 400.", values.whole(2, 200))
     allowed_hosts: tuple[str, ...] = key(
         [],
@@ -84,6 +85,10 @@ class Data(Section):
         values.text("a database URL", pattern=r"[A-Za-z][A-Za-z0-9+.-]*://\S+"),
         secret=True,
         free=True,
+    )
+    max_rows: int = key(20_000_000, "Most rows that one append to a data set takes.", values.whole(1, 10**9))
+    memory_mib: int = key(
+        1024, "Memory that reads of data sets use together, in MiB; what needs more goes to disk.", values.whole(128, 2**20)
     )
 
 

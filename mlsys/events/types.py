@@ -18,6 +18,8 @@ MODEL_NOT_JUDGED = "model.not_judged"
 MODEL_PROMOTED = "model.promoted"
 MODEL_DEMOTED = "model.demoted"
 PREDICTION_CREATED = "prediction.created"
+DATA_APPENDED = "data.appended"
+DATA_REVISED = "data.revised"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,12 +5,13 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
-from mlsys.clock import Clock, rfc3339
+from mlsys.clock import Clock
 from mlsys.events import types
+from mlsys.execution import evidence, sources
 from mlsys.execution.runner import Conclusion
 from mlsys.pipelines import validation
 from mlsys.pipelines.base import Ports, Reporter
-from mlsys.records import Champion, DataUsed, ModelVersion, PredictOutcome, PredictSpec, Run, TrainOutcome, TrainSpec, Validation, Window
+from mlsys.records import Champion, ModelVersion, PredictOutcome, PredictSpec, Run, TrainOutcome, TrainSpec, Validation, Window
 from mlsys.registry import production
 from mlsys.registry.unit_of_work import UnitOfWork, Units
 
@@ -27,16 +28,12 @@ class TrainHandler:
     def __call__(self, run: Run, reporter: Reporter) -> Conclusion:
         from mlsys.pipelines import training
 
-        spec = TrainSpec(
-            run_id=run.id,
-            model_name=run.model_name,
-            definition=run.spec["definition"],
-            window=_window(run),
-            known_at=_instant(run.spec["known_at"]),
-            champion=self._champion(run),
-        )
-        outcome = training.train(spec, self._ports_for(reporter))
-        return lambda unit: self._conclude(unit, run, outcome)
+        spec = train_spec(run, known_at=_cut(self._units, run), champion=self._champion(run))
+        ports = self._ports_for(reporter)
+        witness = evidence.Witness(ports.files)
+        outcome = training.train(spec, replace(ports, files=witness))
+        told = evidence.told(spec, outcome, witness)
+        return lambda unit: self._conclude(unit, run, outcome) | told
 
     def _champion(self, run: Run) -> Champion | None:
         """The version in production now (for a training in the past: then), whose twin the candidate must match."""
@@ -72,7 +69,7 @@ class TrainHandler:
             "metrics": dict(outcome.metrics),
             "validation": asdict(validated),
             "promoted": promoted,
-            "data": data_json(outcome.data),
+            "data": evidence.data_json(outcome.data),
         }
 
     def _tell(self, unit: UnitOfWork, version: ModelVersion, validated: Validation) -> None:
@@ -87,31 +84,33 @@ class TrainHandler:
 
 
 class PredictHandler:
-    def __init__(self, *, ports_for: PortsFor, clock: Clock) -> None:
+    def __init__(self, *, units: Units, ports_for: PortsFor, clock: Clock) -> None:
+        self._units = units
         self._ports_for = ports_for
         self._clock = clock
 
     def __call__(self, run: Run, reporter: Reporter) -> Conclusion:
         from mlsys.pipelines import prediction
 
-        spec = PredictSpec(
-            run_id=run.id,
-            model_name=run.model_name,
-            definition=run.spec["definition"],
-            window=_window(run),
-            model_version_id=run.spec["model_version_id"],
-            artifact_sha256=run.spec["artifact_sha256"],
-            issued_at=self._clock.now(),
-            known_at=_instant(run.spec["known_at"]),
-        )
-        outcome = prediction.predict(spec, self._ports_for(reporter))
-        return lambda unit: self._conclude(unit, run, outcome)
+        spec = predict_spec(run, known_at=_cut(self._units, run), issued_at=self._clock.now())
+        ports = self._ports_for(reporter)
+        witness = evidence.Witness(ports.files)
+        outcome = prediction.predict(spec, replace(ports, files=witness))
+        told = evidence.told(spec, outcome, witness)
+        return lambda unit: self._conclude(unit, run, outcome) | told
 
     def _conclude(self, unit: UnitOfWork, run: Run, outcome: PredictOutcome) -> dict[str, Any]:
+        unit.predictions.add(
+            run_id=run.id,
+            model_name=run.model_name,
+            source=run.spec.get("source", "live"),
+            model_version_id=run.spec["model_version_id"],
+            kept=outcome.kept,
+        )
         result = {
             "model_version_id": run.spec["model_version_id"],
             "output": asdict(outcome.output),
-            "data": data_json(outcome.data),
+            "data": evidence.data_json(outcome.data),
             "checks": [asdict(check) for check in outcome.checks],
         }
         about = {"run_id": run.id, "model_name": run.model_name, "model_version_id": run.spec["model_version_id"]}
@@ -119,9 +118,36 @@ class PredictHandler:
         return result
 
 
-def data_json(data: DataUsed) -> dict[str, Any]:
-    start, end = (rfc3339(instant) if instant else None for instant in (data.start, data.end))
-    return {"rows": data.rows, "start": start, "end": end, "sha256": data.sha256}
+def train_spec(run: Run, *, known_at: datetime | None, champion: Champion | None) -> TrainSpec:
+    """The job body's spec from a run's."""
+    definition = run.spec["definition"]
+    return TrainSpec(
+        run_id=run.id, model_name=run.model_name, definition=definition, window=_window(run), known_at=known_at, champion=champion
+    )
+
+
+def predict_spec(run: Run, *, known_at: datetime | None, issued_at: datetime, deliver: bool = True) -> PredictSpec:
+    """As train_spec(); ``deliver``: also to the model's destination."""
+    return PredictSpec(
+        run_id=run.id,
+        model_name=run.model_name,
+        definition=run.spec["definition"],
+        window=_window(run),
+        model_version_id=run.spec["model_version_id"],
+        artifact_sha256=run.spec["artifact_sha256"],
+        issued_at=issued_at,
+        known_at=known_at,
+        deliver=deliver,
+    )
+
+
+def _cut(units: Units, run: Run) -> datetime | None:
+    """The cut to read with: the one asked for; of a data set otherwise the present, so that the same can be read again later."""
+    known_at, source = _instant(run.spec["known_at"]), run.spec["definition"]["source"]
+    if known_at is not None or source["type"] != "dataset":
+        return known_at
+    with units() as unit:
+        return sources.present(unit, source["name"])
 
 
 def _window(run: Run) -> Window:

@@ -22,6 +22,7 @@ class TrainRequest:
     start_date: Day
     end_date: Day
     file_path: str | None = None
+    dataset: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     time_travel_date: Day | None = None
     promote: Literal["auto", "never"] = "auto"
@@ -35,6 +36,7 @@ class PredictRequest:
     start_date: Day
     end_date: Day
     file_path: str | None = None
+    dataset: str | None = None
     model_version_id: str | None = None
     model_at: Day | None = None
     data_at: Day | None = None
@@ -43,11 +45,17 @@ class PredictRequest:
 
 def window(start: Day, end: Day, *, timezone: str, frequency: timedelta) -> Window:
     """Half-open: a plain date as end includes that whole day. Raises Invalid when nothing, or more than MAX_STEPS, lies between."""
+    found = span(start, end, timezone=timezone)
+    if (found.end - found.start) / frequency > MAX_STEPS:
+        raise errors.Invalid({"end_date": f"The window holds more than {MAX_STEPS:,} steps of {frequency}; ask for a shorter one."})
+    return found
+
+
+def span(start: Day, end: Day, *, timezone: str) -> Window:
+    """window() without a limit to its length."""
     found = Window(start=_instant(start, "start_date", timezone), end=_instant(end, "end_date", timezone, whole_day=True))
     if found.end <= found.start:
         raise errors.Invalid({"end_date": "end_date must lie after start_date."})
-    if (found.end - found.start) / frequency > MAX_STEPS:
-        raise errors.Invalid({"end_date": f"The window holds more than {MAX_STEPS:,} steps of {frequency}; ask for a shorter one."})
     return found
 
 

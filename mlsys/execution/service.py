@@ -5,7 +5,7 @@ from typing import Any
 
 from mlsys import errors
 from mlsys.clock import rfc3339
-from mlsys.execution import requests
+from mlsys.execution import repeats, requests, sources
 from mlsys.execution.requests import PredictRequest, TrainRequest
 from mlsys.pipelines import definition as definitions
 from mlsys.pipelines.base import DataFiles
@@ -13,6 +13,8 @@ from mlsys.records import Json, ModelVersion, Run
 from mlsys.registry import production
 from mlsys.registry.models import unknown
 from mlsys.registry.unit_of_work import UnitOfWork, Units
+
+REPLAYED = ("train", "predict")
 
 
 class JobService:
@@ -33,13 +35,53 @@ class JobService:
             spec = self._spec(unit, request)
             version = self._version(unit, request, timezone=spec["definition"]["timezone"])
             spec |= {"model_version_id": version.model_version_id, "artifact_sha256": version.artifact.sha256}
+            spec["source"] = _source(spec, request)
             return self._queue(unit, "predict", spec, trigger)
 
-    def _spec(self, unit: UnitOfWork, request: TrainRequest | PredictRequest, params: Json | None = None) -> dict[str, Any]:
+    def retry(self, run_id: str, asked: Json, *, trigger: Json) -> Run:
+        """Queues a run with the spec of one that has ended, but for the fields asked for. Raises NotFound, Conflict, and as train()."""
+        with self._units() as unit:
+            run = unit.runs.get(run_id)
+            repeats.check(run, asked)
+            return self._queue(unit, run.kind, self._again(unit, run, asked), trigger)
+
+    def replay(self, run_id: str) -> Run:
+        """Queues a run that does another once more and compares. Raises NotFound, Conflict."""
+        with self._units() as unit:
+            run = unit.runs.get(run_id)
+            if run.kind not in REPLAYED or run.status != "succeeded":
+                trouble = f"The run {run.id} is a {run.kind} that {'has ' if run.finished else 'is '}{run.status}"
+                raise errors.Conflict(f"{trouble}; what can be replayed is a {' or '.join(REPLAYED)} that has succeeded.")
+            spec = {name: run.spec[name] for name in ("model_name", "start_date", "end_date")} | {"original_run_id": run.id}
+            return self._queue(unit, "replay", spec, {"type": "replay"})
+
+    def _again(self, unit: UnitOfWork, run: Run, asked: Json) -> dict[str, Any]:
+        if run.kind == "train":
+            training = repeats.training(run, asked)
+            found = self._spec(unit, training, params=asked.get("params"), of=run)
+            return {**run.spec, **found, "params": dict(training.params), "promote": training.promote}
+        if run.kind == "predict":
+            request = repeats.prediction(run, asked)
+            found = self._spec(unit, request, of=run)
+            version = self._version(unit, request, timezone=found["definition"]["timezone"])
+            found |= {"model_version_id": version.model_version_id, "artifact_sha256": version.artifact.sha256}
+            if repeats.turns_time(asked):
+                found["source"] = _source(found, request)
+            return {**run.spec, **found}
+        return dict(run.spec)
+
+    def _spec(
+        self, unit: UnitOfWork, request: TrainRequest | PredictRequest, params: Json | None = None, of: Run | None = None
+    ) -> dict[str, Any]:
+        """``of``: a run whose definition it was, in place of the one declared now."""
         declared = unit.models.definition(request.model_name)
+        if declared is not None and of is not None:
+            same = (request.file_path, request.dataset) == (of.spec["file_path"], of.spec["dataset"])
+            declared = {**of.spec["definition"], **({} if same else {"created_at": declared["created_at"]})}
         if declared is None:
             raise errors.Invalid({"model_name": unknown(request.model_name).message})
-        definition = definitions.with_request(declared, file_path=request.file_path, params=params)
+        definition = definitions.with_request(declared, file_path=request.file_path, dataset=request.dataset, params=params)
+        definition = sources.settled(unit, definition)
         layout = definitions.layout(definition)
         window = requests.window(request.start_date, request.end_date, timezone=layout.timezone, frequency=layout.frequency)
         if "path" in definition["source"]:
@@ -49,6 +91,7 @@ class JobService:
             "start_date": rfc3339(window.start),
             "end_date": rfc3339(window.end),
             "file_path": request.file_path,
+            "dataset": request.dataset,
             "known_at": _known_at(request, definition),
             "definition": definition,
         }
@@ -72,6 +115,11 @@ class JobService:
         unit.commit()
         self._launch(id)
         return run
+
+
+def _source(spec: Json, request: PredictRequest) -> str:
+    """Told from knowledge or with a model of the past, it is what would have been issued then, and never the newest."""
+    return "backfill" if spec["known_at"] is not None or request.model_at is not None else "live"
 
 
 def _known_at(request: TrainRequest | PredictRequest, definition: Json) -> str | None:

@@ -47,6 +47,21 @@ class Reporter(Protocol):
     def log(self, message: str, *, level: Literal["info", "warning", "error"] = "info") -> None: ...
 
 
+class DataSets(Protocol):
+    """The append-only data sets, whose rows each say when they became known."""
+
+    def schema(self, name: str) -> "pa.Schema":
+        """Names and types of the columns that arrived, without created_at; raises Invalid({"dataset": ...}) for an unknown set."""
+        ...
+
+    def read(self, name: str, query: "Query") -> "pa.Table":
+        """One row per series key and timestamp of the window, as known at ``query.known_at`` (None: now), in any order.
+
+        ``query.issued``: each row as known at its own issue time as well (``query.layout.issue``).
+        """
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ports:
     """The outside world of a job. ``connections`` maps names to database URLs (``data.connections``); ``outputs``: where predictions go."""
@@ -57,6 +72,7 @@ class Ports:
     reporter: Reporter
     connections: Mapping[str, str] = field(default_factory=dict)
     threads: int = 1
+    datasets: DataSets | None = None
 
 
 class Component(ABC):
@@ -75,18 +91,26 @@ class Component(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """What to read: ``columns`` and ``window`` None for all; ``known_at`` keeps rows with created_at <= it, newest per (key, timestamp)."""
+    """What to read: ``columns``, ``window`` None for all; ``known_at`` keeps rows with created_at <= it, newest per (key, timestamp).
+
+    ``issued``: and of each row only what was known at its own issue time (``layout.issue``). Only sources with ``cuts`` are asked for it.
+    """
 
     layout: Layout
     columns: tuple[str, ...] | None = None
     window: Window | None = None
     known_at: datetime | None = None
+    issued: bool = False
 
 
 class DataSource(Component):
-    """Rows by time. A user's own source needs only get_dataframe(); built-in ones override read() to push the query down."""
+    """Rows by time. A user's own source needs only get_dataframe(); built-in ones override read() to push the query down.
+
+    ``cuts``: read() itself keeps to ``known_at`` and ``issued`` and answers one row per key and timestamp.
+    """
 
     kind: ClassVar[str] = "source"
+    cuts: ClassVar[bool] = False
 
     @abstractmethod
     def get_dataframe(self) -> "pd.DataFrame":
@@ -99,7 +123,7 @@ class DataSource(Component):
         return frames.schema(self.get_dataframe())
 
     def read(self, query: Query) -> "pa.Table":
-        """Columns and window of the query, in any order. Not yet cut to ``known_at``: reading.read() does that for every source."""
+        """Columns and window of the query, in any order. Not yet cut to ``known_at``: reading.read() does that, but for ``cuts``."""
         from mlsys.pipelines import reading
 
         return reading.select(self.get_dataframe(), query)

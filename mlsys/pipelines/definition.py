@@ -11,7 +11,7 @@ from mlsys import errors
 from mlsys.pipelines import base, build, durations, fields, names, options, parameters, settings
 from mlsys.records import Layout
 
-LAYOUT = ("timestamp", "target", "exogenous", "series_key", "frequency", "timezone", "horizon", "created_at")
+LAYOUT = ("timestamp", "target", "exogenous", "series_key", "frequency", "timezone", "horizon", "created_at", "issue")
 RESERVED = (names.PREDICTION, names.QUALITY, names.ISSUED_AT, names.CREATED_AT, names.MODEL_VERSION, names.RUN)
 SUFFIXES = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", "": "parquet"}
 
@@ -52,6 +52,7 @@ def layout(definition: Mapping[str, Any]) -> Layout:
         timezone=definition["timezone"],
         horizon=durations.parse_duration(definition["horizon"]),
         created_at=definition["created_at"],
+        issue=definition.get("issue"),  # absent from what earlier versions stored
     )
 
 
@@ -66,12 +67,18 @@ def layout_data(of: Layout) -> dict[str, Any]:
     }
 
 
-def with_request(definition: Mapping[str, Any], *, file_path: str | None = None, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """A normalised definition with a request's file in place of its source and hyper-parameters over its own.
+def with_request(
+    definition: Mapping[str, Any], *, file_path: str | None = None, dataset: str | None = None, params: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """A normalised definition with a request's file or data set in place of its source and hyper-parameters over its own.
 
-    Raises Invalid naming ``file_path`` or ``params.<name>``. Whether the file may be read is not looked at here.
+    Raises Invalid naming ``file_path``, ``dataset`` or ``params.<name>``. Whether the file may be read is not looked at here.
     """
     merged = dict(definition)
+    if dataset is not None:
+        if file_path is not None:
+            raise errors.Invalid({"dataset": "Give either file_path or dataset."})
+        merged["source"] = {"type": "dataset", "name": dataset}
     if file_path is not None:
         merged["source"] = _source_of_file(definition["source"], file_path)
     if params:
@@ -185,6 +192,8 @@ def _contradictions(found: Mapping[str, Any]) -> dict[str, str]:
             texts[name] = f"'{taken[0]}' is the name of a column that forecasts have; rename the source's."
     if columns.horizon < columns.frequency or columns.horizon % columns.frequency:
         texts["horizon"] = f"A horizon must be a multiple of the frequency ({found['frequency']})."
+    if found["issue"] is not None and found["created_at"] is None and found["source"]["type"] != "dataset":
+        texts["issue"] = "The cut at each row's issue time needs to know when a row became known: name that column as created_at."
     needs = build.component_class(base.Model, found["model"]["type"], field="model").needs
     texts |= {f"features.{n}": f"The model '{found['model']['type']}' needs it." for n in needs if found["features"].get(n) is False}
     if all(chosen is False for chosen in found["features"].values()):
@@ -203,6 +212,7 @@ _PARTS: Mapping[str, tuple[Callable[[Any, str], Any], Any]] = {
     "timezone": (fields.timezone, "UTC"),
     "horizon": (fields.horizon, "P1D"),
     "created_at": (fields.optional_column, None),
+    "issue": (fields.issue, None),
     "features": (_switches(base.Feature, settings.FEATURES), None),
     "checks": (_switches(base.DataCheck, dict.fromkeys(settings.CHECKS, True)), None),
     "model": (_model, {}),

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from mlsys import errors
 from mlsys.pipelines import durations
+from mlsys.pipelines import issue as issues
 
 DAY = timedelta(days=1)
 LONGEST_NAME = 200
@@ -68,6 +69,18 @@ def horizon(value: Any, field: str) -> str:
     if length <= timedelta(0) or (length > DAY and length % DAY):
         raise errors.Invalid({field: "A horizon must be longer than zero and, from a day up, whole days (P1D, P7D)."})
     return durations.format_duration(length)
+
+
+def issue(value: Any, field: str) -> str | None:
+    if value is None:
+        return None
+    try:
+        issues.parse(value)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise errors.Invalid(
+            {field: _sentence(error, "Write a clock time such as D-1T06:00[Europe/Amsterdam], or a lead such as PT24H.")}
+        ) from None
+    return str(value).strip()
 
 
 def _sentence(error: Exception, otherwise: str) -> str:

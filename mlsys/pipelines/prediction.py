@@ -1,6 +1,7 @@
 """The prediction job: load the artifact, read the window and what its features need around it, forecast, write. Decides nothing."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,9 @@ import pandas as pd
 import pyarrow as pa
 
 from mlsys import errors
-from mlsys.pipelines import artifact, base, build, calendar, checking, cleaning, definition, environment, featurise, names, windows
+from mlsys.pipelines import artifact, base, build, calendar, checking, cleaning, definition, environment, featurise, keeping, names, windows
 from mlsys.pipelines.featurise import Features
-from mlsys.records import PredictOutcome, PredictSpec, Window
+from mlsys.records import Output, PredictOutcome, PredictSpec, Window
 
 WARNED = ("completeness", "duplicates", "gaps")
 INSTANT = pa.timestamp("us", "UTC")
@@ -23,7 +24,9 @@ def predict(spec: PredictSpec, ports: base.Ports) -> PredictOutcome:
     setup = model.setup
     source = build.build(base.DataSource, spec.definition["source"], ports=ports, field="source")
     around = {"before": setup.lookback() + setup.layout.horizon, "after": setup.lookahead()}
-    rows = windows.read(source, setup.layout, spec.window, known_at=spec.known_at, target=False, **around)
+    # of this source, which need not be that of the training
+    told: dict[str, Any] = {name: spec.definition.get(name) for name in ("created_at", "issue")}
+    rows = windows.read(source, replace(setup.layout, **told), spec.window, known_at=spec.known_at, target=False, **around)
     ports.reporter.progress("read", 1, 1)
     context = base.CheckContext(layout=setup.layout, window=spec.window, purpose="predict")
     checks = checking.run(rows.inside, context, _warned(definition.checks(spec.definition)), ports)
@@ -33,15 +36,20 @@ def predict(spec: PredictSpec, ports: base.Ports) -> PredictOutcome:
     features = _features(series, setup, spec.window)
     ports.reporter.progress("predict", 0, 1)
     table = _table(features, model.predict(features), setup, spec)
-    destination = build.build(base.Destination, spec.definition["destination"], ports=ports, field="destination")
     ports.reporter.progress("write", 0, 1)
-    output = destination.write(table, model_name=spec.model_name, run_id=spec.run_id)
+    kept = keeping.keep(table, setup.layout, ports.blobs)
+    output = Output(uri=kept.blob.uri, rows=kept.rows, sha256=kept.blob.sha256)
+    if spec.deliver:
+        destination = build.build(base.Destination, spec.definition["destination"], ports=ports, field="destination")
+        output = destination.write(table, model_name=spec.model_name, run_id=spec.run_id)
     ports.reporter.progress("write", 1, 1)
     return PredictOutcome(
         output=output,
         data=rows.used,
+        kept=kept,
         checks=(*checks, cleaning.verdict(touched, len(rows.whole), setup.moving)),
         environment=environment.describe(threads=ports.threads, recipe=model.model),
+        read=rows.read,
     )
 
 
@@ -68,12 +76,15 @@ def _features(series: Mapping[featurise.Key, pd.DataFrame], setup: featurise.Set
 def _table(features: Features, forecast: featurise.Floats, setup: featurise.Setup, spec: PredictSpec) -> pa.Table:
     layout, count = setup.layout, len(features)
     quality = pa.array(np.where(features.substituted, "substituted", "ok"))
+    issued = calendar.instants(features.issued)
+    if spec.known_at is not None:  # the knowledge that a row used is no newer than the cut
+        issued = np.minimum(issued, calendar.instant(spec.known_at))
     columns: dict[str, Any] = {
         layout.timestamp: pa.array(calendar.instants(pd.DatetimeIndex(features.frame.index))).cast(INSTANT),
         **{name: pa.array(features.keys[name], from_pandas=True) for name in layout.series_key},
         names.PREDICTION: pa.array(forecast),
         names.QUALITY: quality,
-        names.ISSUED_AT: pa.array(calendar.instants(features.issued)).cast(INSTANT),
+        names.ISSUED_AT: pa.array(issued).cast(INSTANT),
         names.CREATED_AT: pa.repeat(pa.scalar(spec.issued_at, INSTANT), count),
         names.MODEL_VERSION: pa.repeat(spec.model_version_id, count),
         names.RUN: pa.repeat(spec.run_id, count),

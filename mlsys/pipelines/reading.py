@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mlsys import errors
-from mlsys.pipelines import columns, fingerprint, frames, timestamps
+from mlsys.pipelines import columns, fingerprint, frames, issued, timestamps
 from mlsys.pipelines.base import DataSource, Query
 from mlsys.records import DataUsed, Layout
 
@@ -22,19 +22,37 @@ def read(source: DataSource, query: Query) -> tuple[pa.Table, DataUsed]:
 
     ``query.columns`` names the target and exogenous columns wanted; None: all the layout has (exogenous None: the source's other numeric
     columns, by name). Rows that share key and timestamp after the cut stay. Raises BadData's kin, and Invalid when known_at cannot be met.
+    With ``layout.issue`` all columns but the target hold what was known at each row's own issue time: null where that was nothing.
     """
     layout = query.layout
-    if query.known_at is not None and layout.created_at is None:
+    if (query.known_at is not None or layout.issue is not None) and layout.created_at is None and not source.cuts:
         raise errors.Invalid({"created_at": "The data does not say when a row became known; name that column as the model's `created_at`."})
     wanted = _wanted(source, query)
     roles = {layout.timestamp, *layout.series_key}
     layout = replace(layout, exogenous=tuple(name for name in wanted if name not in roles))  # all the others are to be numbers
+    table = (_cut_by_source if source.cuts else _cut_here)(source, query, layout, wanted).select(wanted)
+    table = fingerprint.sort(table, (*layout.series_key, layout.timestamp))
+    return table, used(table, layout)
+
+
+def _cut_here(source: DataSource, query: Query, layout: Layout, wanted: list[str]) -> pa.Table:
     extra = (layout.created_at,) if layout.created_at else ()
     query = replace(query, columns=tuple(dict.fromkeys([*wanted, *extra])))
     table = normalise(cut(source.read(query), query), layout)
-    table = known(table, layout, query.known_at).select(wanted)
-    table = fingerprint.sort(table, (*layout.series_key, layout.timestamp))
-    return table, used(table, layout)
+    newest = known(table, layout, query.known_at)
+    names = issued.columns(layout, wanted)
+    return issued.fill(newest, issued.rows(table, layout, query.known_at), layout, names) if names else newest
+
+
+def _cut_by_source(source: DataSource, query: Query, layout: Layout, wanted: list[str]) -> pa.Table:
+    names = issued.columns(layout, wanted)
+    plain = replace(layout, created_at=None)
+    query = replace(query, columns=tuple(name for name in wanted if name not in names))
+    newest = normalise(cut(source.read(query), query), plain)
+    if not names:
+        return newest
+    query = replace(query, columns=(layout.timestamp, *layout.series_key, *names), issued=True)
+    return issued.fill(newest, normalise(cut(source.read(query), query), plain), layout, names)
 
 
 def exogenous(source: DataSource, layout: Layout) -> tuple[str, ...]:

@@ -79,6 +79,7 @@ def train(spec: TrainSpec, ports: base.Ports) -> TrainOutcome:
         checks=prepared.checks,
         data=prepared.rows.used,
         environment=environment.describe(threads=ports.threads, recipe=recipe),
+        read=prepared.rows.read,
     )
     ports.reporter.progress("store", 1, 1)
     return outcome

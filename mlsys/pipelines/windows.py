@@ -14,12 +14,16 @@ from mlsys.records import DataUsed, Layout, Window
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """``whole``: all rows read; ``inside``: those of the window, which ``used`` describes. ``layout`` names its exogenous columns."""
+    """``whole``: all rows read, which ``read`` describes; ``inside``: those of the window, which ``used`` describes.
+
+    ``layout`` names its exogenous columns.
+    """
 
     layout: Layout
     whole: pd.DataFrame
     inside: pd.DataFrame
     used: DataUsed
+    read: DataUsed
 
 
 def read(
@@ -42,13 +46,14 @@ def read(
         window=Window(start=window.start - before, end=window.end + after),
         known_at=known_at,
     )
-    table, _ = reading.read(source, query)
+    table, everything = reading.read(source, query)
     inside = _inside(table, layout, window)
     whole = frames.to_pandas(table)
     if absent:
         whole[layout.target] = np.nan
     mask = calendar.inside(pd.DatetimeIndex(whole[layout.timestamp]), window)
-    return Rows(layout=layout, whole=whole, inside=whole if mask.all() else whole[mask], used=reading.used(inside, layout))
+    rows = whole if mask.all() else whole[mask]
+    return Rows(layout=layout, whole=whole, inside=rows, used=reading.used(inside, layout), read=everything)
 
 
 def _named(source: base.DataSource, layout: Layout) -> Layout:

@@ -27,7 +27,7 @@ _latest = (
 _production = (
     sa.select(_p.model_version_id)
     .where(_p.model_name == _latest.c.name)
-    .order_by(_p.sequence.desc())
+    .order_by(_p.created_at.desc(), _p.sequence.desc())  # the log's own order, and that of an index which serves any as_of
     .limit(1)
     .scalar_subquery()
     .label("production")

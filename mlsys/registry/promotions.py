@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +16,13 @@ from mlsys.storage import tables
 
 _p = tables.promotions.c
 _INSERT = sa.insert(tables.promotions)
+_AT = sa.text(
+    """
+SELECT (SELECT model_version_id FROM promotions WHERE model_name = :name AND created_at <= asked.at
+        ORDER BY created_at DESC, sequence DESC LIMIT 1)
+FROM unnest(CAST(:instants AS timestamptz[])) WITH ORDINALITY AS asked (at, number) ORDER BY number
+"""
+)
 
 
 class PromotionRepository:
@@ -28,6 +36,10 @@ class PromotionRepository:
         """The entry in force now, or at an instant; None when nothing was in production."""
         row = self._head(model_name, at)
         return None if row is None else _promotion(row)
+
+    def production_at(self, model_name: str, instants: Sequence[datetime]) -> Sequence[str | None]:
+        """The version in production at each of these instants."""
+        return list(self._connection.scalars(_AT, {"name": model_name, "instants": list(instants)}))
 
     def promote(self, model_name: str, version_id: str, *, action: PromotionAction, actor: str, reason: str | None) -> Promotion:
         """Puts a version into production, above the present one."""
@@ -59,7 +71,7 @@ class PromotionRepository:
         query = sa.select(tables.promotions).where(_p.model_name == model_name)
         if at is not None:
             query = query.where(_p.created_at <= at)
-        return self._connection.execute(query.order_by(_p.sequence.desc()).limit(1)).mappings().one_or_none()
+        return self._connection.execute(query.order_by(_p.created_at.desc(), _p.sequence.desc()).limit(1)).mappings().one_or_none()
 
     def _append(
         self,

@@ -80,6 +80,18 @@ SELECT run_id, attempt FROM run_state WHERE status IN ('running', 'cancelling') 
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))) ORDER BY run_seq
 """
 )
+_READERS = sa.text(
+    """
+SELECT r.id, r.kind, r.model_name, v.model_version_id
+FROM runs r
+JOIN run_history h ON h.run_id = r.id AND h.status = 'succeeded'
+LEFT JOIN model_versions v ON v.run_id = r.id
+WHERE r.spec #>> '{definition,source,type}' = 'dataset' AND r.spec #>> '{definition,source,name}' = :dataset
+    AND CAST(h.detail #>> '{result,data,start}' AS timestamptz) <= :end
+    AND CAST(h.detail #>> '{result,data,end}' AS timestamptz) >= :start
+ORDER BY r.seq DESC LIMIT :limit
+"""
+)
 
 _RUN = (
     sa.select(
@@ -180,6 +192,11 @@ class RunRepository:
     def unattended(self, *, lock_class: int, owner: int) -> Sequence[tuple[str, int]]:
         """(run, attempt) of what runs for an owner without a lock of ``lock_class`` (its process is gone), and all that ``owner`` has."""
         return [(row[0], row[1]) for row in self._connection.execute(_UNATTENDED, {"lock_class": lock_class, "owner": owner})]
+
+    def readers(self, dataset: str, *, start: datetime, end: datetime, limit: int) -> Sequence[Mapping[str, Any]]:
+        """Succeeded runs that used rows of a data set from ``start`` to ``end`` (included), newest first, with the version each made."""
+        values = {"dataset": dataset, "start": start, "end": end, "limit": limit}
+        return [dict(row) for row in self._connection.execute(_READERS, values).mappings()]
 
     def queued(self, *, before: datetime) -> Sequence[str]:
         """Runs that have waited in the queue since before an instant, oldest first."""

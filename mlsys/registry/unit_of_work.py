@@ -1,43 +1,67 @@
 """One use case, one transaction: the repositories share its connection, and its events are announced once it is committed."""
 
 from collections.abc import Callable
+from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import sqlalchemy as sa
 
 from mlsys.clock import Clock
 from mlsys.events.outbox import Outbox
 from mlsys.events.signals import Signals
+from mlsys.registry.datasets import DatasetRepository
+from mlsys.registry.inventory import InventoryRepository
 from mlsys.registry.models import ModelRepository
+from mlsys.registry.predictions import PredictionRepository
 from mlsys.registry.promotions import PromotionRepository
 from mlsys.registry.runs import RunRepository
 from mlsys.registry.versions import VersionRepository
 from mlsys.storage.database import translated
 
+_THEN = sa.text(
+    """
+SELECT set_config('mlsys.as_of', :at, true), set_config('transaction_read_only', 'on', true),
+       set_config('search_path', 'mlsys_as_of, ' || current_setting('search_path'), true)
+"""
+)
+
 
 class UnitOfWork:
-    """``with units() as unit: ...; unit.commit()``. Leaving without commit() rolls back. Raises DatabaseUnavailable for what may pass."""
+    """``with units() as unit: ...; unit.commit()``. Leaving without commit() rolls back. Raises DatabaseUnavailable for what may pass.
+
+    ``as_of``: all repositories answer as they stood at that instant, and nothing can be written. Their queries are the same; what differs
+    is which schema they find their tables in (migration 004).
+    """
 
     events: Outbox
     models: ModelRepository
     runs: RunRepository
     versions: VersionRepository
     promotions: PromotionRepository
+    datasets: DatasetRepository
+    predictions: PredictionRepository
+    inventory: InventoryRepository
 
-    def __init__(self, *, engine: sa.Engine, clock: Clock, signals: Signals) -> None:
+    def __init__(self, *, engine: sa.Engine, clock: Clock, signals: Signals, as_of: datetime | None = None) -> None:
         self._engine = engine
         self._clock = clock
         self._signals = signals
+        self._as_of = as_of
 
     def __enter__(self) -> Self:
         with translated():
             self._connection = connection = self._engine.connect()
+            if self._as_of is not None:
+                connection.execute(_THEN, {"at": self._as_of.isoformat()})
         self.events = Outbox(connection=connection, clock=self._clock)
         self.models = ModelRepository(connection=connection, clock=self._clock)
         self.runs = RunRepository(connection=connection, clock=self._clock, outbox=self.events)
         self.versions = VersionRepository(connection=connection, clock=self._clock)
         self.promotions = PromotionRepository(connection=connection, clock=self._clock)
+        self.datasets = DatasetRepository(connection=connection, clock=self._clock)
+        self.predictions = PredictionRepository(connection=connection, clock=self._clock)
+        self.inventory = InventoryRepository(connection=connection)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -58,3 +82,9 @@ class UnitOfWork:
 
 
 Units = Callable[[], UnitOfWork]
+
+
+class TimedUnits(Protocol):
+    """Units of work of the present, or of the past."""
+
+    def __call__(self, *, as_of: datetime | None = None) -> UnitOfWork: ...

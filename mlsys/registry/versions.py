@@ -23,7 +23,8 @@ FROM model_versions WHERE model_name = :model_name
 """
 )
 _v, _p = tables.model_versions.c, tables.promotions.c
-_HEAD = sa.select(_p.model_version_id).where(_p.model_name == _v.model_name).order_by(_p.sequence.desc()).limit(1).scalar_subquery()
+_LAST_FIRST = (_p.created_at.desc(), _p.sequence.desc())  # the log's own order, and that of an index which serves any as_of
+_HEAD = sa.select(_p.model_version_id).where(_p.model_name == _v.model_name).order_by(*_LAST_FIRST).limit(1).scalar_subquery()
 _STATUS = sa.case(
     (_v.model_version_id == _HEAD, "production"),
     (sa.exists().where(_p.model_version_id == _v.model_version_id), "archived"),
@@ -34,7 +35,7 @@ _VERSION = sa.select(tables.model_versions, _STATUS)
 _ONE = _VERSION.where(_v.model_version_id == sa.bindparam("id"))
 _IN_PRODUCTION = _VERSION.where(
     _v.model_version_id
-    == sa.select(_p.model_version_id).where(_p.model_name == sa.bindparam("name")).order_by(_p.sequence.desc()).limit(1).scalar_subquery()
+    == sa.select(_p.model_version_id).where(_p.model_name == sa.bindparam("name")).order_by(*_LAST_FIRST).limit(1).scalar_subquery()
 )
 
 

@@ -96,3 +96,61 @@ events = Table(
     Column("timestamp", _INSTANT, nullable=False),
     Column("data", JSONB, nullable=False),
 )
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("seq", BigInteger, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("definition", JSONB, nullable=False),
+    Column("created_at", _INSTANT, nullable=False),
+)
+dataset_files = Table(
+    "dataset_files",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("dataset", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("first_timestamp", _INSTANT, nullable=False),
+    Column("last_timestamp", _INSTANT, nullable=False),
+    Column("first_created_at", _INSTANT, nullable=False),
+    Column("last_created_at", _INSTANT, nullable=False),
+    Column("stamped_at", _INSTANT),
+    Column("kind", Text, nullable=False),
+    Column("added_at", _INSTANT, nullable=False),
+)
+dataset_replacements = Table(
+    "dataset_replacements",
+    metadata,
+    Column("file", BigInteger, primary_key=True),
+    Column("replaced_by", BigInteger, nullable=False),
+    Column("dataset", Text, nullable=False),
+)
+dataset_freed = Table(
+    "dataset_freed",
+    metadata,
+    Column("file", BigInteger, primary_key=True),
+    Column("at", _INSTANT, nullable=False),
+)
+predictions = Table(
+    "predictions",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("run_id", Text, nullable=False),
+    Column("model_name", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("model_version_id", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("uri", Text, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("series_key", JSONB, nullable=False),
+    Column("first_timestamp", _INSTANT, nullable=False),
+    Column("last_timestamp", _INSTANT, nullable=False),
+    Column("first_issued_at", _INSTANT, nullable=False),
+    Column("last_issued_at", _INSTANT, nullable=False),
+    Column("step_start", _INSTANT),
+    Column("step_end", _INSTANT),
+    Column("created_at", _INSTANT, nullable=False),
+)

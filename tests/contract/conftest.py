@@ -7,12 +7,13 @@ theirs beside their own contract tests.
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
+import front
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -24,6 +25,8 @@ from mlsys.pipelines import build
 from mlsys.pipelines.base import BlobStore, DataSource, Destination, Ports, Reporter
 from mlsys.pipelines.files import DataRoots
 from mlsys.records import Output
+from mlsys.timetravel import declaring
+from mlsys.timetravel.reader import JobPort
 
 Spec = Mapping[str, Any]
 
@@ -118,12 +121,28 @@ def _sqlite(folder: Path) -> str:
     return f"sqlite:///{folder / 'plant.db'}"
 
 
+def _dataset_source(folder: Path, server: Any) -> Iterator[Sample]:
+    """In a system with a database of its own."""
+    url = server.clone()
+    with front.started(folder, url, {}) as world:
+        data = world.system.data
+
+        def lay(table: pa.Table) -> None:
+            data.service.create(declaring.declare("rows", timestamp="when", series_key=["site"]))
+            data.service.append_tables("rows", [table])
+
+        ports = replace(_ports(folder), datasets=JobPort(reader=data.reader, units=world.system.services.units))
+        yield Sample(spec={"type": "dataset", "name": "rows"}, ports=ports, lay=lay)
+    server.drop(url)
+
+
 Lay = Callable[[Path, str], Sample]
 """From a folder, and the URL of a PostgreSQL database."""
 
 SOURCES: dict[str, list[Lay]] = {
     "parquet": [lambda folder, _: _parquet_source(folder), lambda folder, _: _parquet_folder_source(folder)],
     "csv": [lambda folder, _: _csv_source(folder)],
+    "dataset": [lambda folder, postgres: Sample(spec={}, ports=_ports(folder))],  # made by _dataset_source: it needs a whole server
     "sql": [
         lambda folder, _: _sql_source(folder, _sqlite(folder), "rows", as_query=False),
         lambda folder, _: _sql_source(folder, _sqlite(folder), "rows", as_query=True),
@@ -168,8 +187,11 @@ def postgres(embedded_server: Any) -> Iterator[str]:
 
 
 @pytest.fixture
-def source_sample(request: pytest.FixtureRequest, tmp_path: Path, postgres: str) -> Sample:
-    return _sample(SOURCES, request.param, tmp_path, postgres)
+def source_sample(request: pytest.FixtureRequest, tmp_path: Path, postgres: str) -> Iterator[Sample]:
+    if request.param[0] == "dataset":
+        yield from _dataset_source(tmp_path, request.getfixturevalue("embedded_server"))
+    else:
+        yield _sample(SOURCES, request.param, tmp_path, postgres)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import front
 import pytest
 from front import World
 
+PAST = {"start_date": "2020-03-01", "end_date": "2020-03-02", "step": "P1D"}
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options", "trace"}
 
 
@@ -124,11 +125,16 @@ def test_answers__have_the_shape_that_the_document_says(world: World, document: 
         ("get", "/runs/{id}", f"/runs/{run['id']}", None),
         ("get", "/runs/{id}/logs", f"/runs/{run['id']}/logs", None),
         ("get", "/runs/{id}/history", f"/runs/{run['id']}/history", None),
+        ("post", "/runs/{id}/retry", f"/runs/{run['id']}/retry", {"promote": "never"}),
+        ("post", "/runs/{id}/replay", f"/runs/{run['id']}/replay", None),
         ("get", "/models", "/models", None),
         ("get", "/models/{name}", "/models/quick", None),
         ("get", "/models/{name}/versions", "/models/quick/versions", None),
         ("get", "/models/{name}/versions/{model_version_id}", f"/models/quick/versions/{version}", None),
         ("get", "/models/{name}/production", "/models/quick/production", None),
+        ("get", "/models/{name}/predictions", "/models/quick/predictions", None),
+        ("post", "/models/{name}/backfill", "/models/dated/backfill", {**PAST, "dry_run": True}),
+        ("post", "/models/{name}/backfill", "/models/dated/backfill", PAST),
         ("get", "/models/{name}/promotions", "/models/quick/promotions", None),
         ("post", "/model/promote", "/model/promote", promote),
         ("get", "/model/demote", "/model/demote?model_name=quick", None),
@@ -136,6 +142,11 @@ def test_answers__have_the_shape_that_the_document_says(world: World, document: 
         ("post", "/model/demote", "/model/demote", {"model_name": "quick"}),
         ("get", "/health/", "/health/", None),
         ("get", "/migrate/", "/migrate/", None),
+        ("post", "/datasets", "/datasets", {"name": "documented", "timestamp": "time"}),
+        ("post", "/datasets/{name}/rows", "/datasets/documented/rows", [{"time": "2020-01-01T00:00:00Z", "power": 1.5}]),
+        ("get", "/datasets/{name}/rows", "/datasets/documented/rows", None),
+        ("get", "/datasets/{name}", "/datasets/documented", None),
+        ("get", "/datasets", "/datasets", None),
     ]
     for method, path, address, body in calls:
         answer = world.client.open(address, method=method, json=body)

@@ -12,6 +12,7 @@ from mlsys import errors
 from mlsys.events.signals import Signals
 from mlsys.events.types import Event
 from mlsys.execution.presence import LOCK_CLASS, Presence
+from mlsys.records import Dataset
 from mlsys.registry.production import Production
 from mlsys.registry.unit_of_work import UnitOfWork, Units
 from mlsys.storage.artifacts import FolderBlobs
@@ -24,6 +25,7 @@ MUTABLE = {"run_state", "run_logs", "mlsys_revision"}
 
 def test_logs__refuse_update_delete_and_truncate(engine: sa.Engine, units: Units, blobs: FolderBlobs, production: Production) -> None:
     production.promote("m", version(units, blobs), actor="me")
+    two_files(units)
     logs = sorted(set(sa.inspect(engine).get_table_names()) - MUTABLE)
     assert {"models", "runs", "run_history", "model_versions", "promotions", "events"} <= set(logs)
     for table in logs:
@@ -40,6 +42,21 @@ def test_logs__refuse_update_delete_and_truncate(engine: sa.Engine, units: Units
                 connection.execute(sa.text(statement))
         with engine.connect() as connection:
             assert connection.scalar(sa.text(f"SELECT count(*) FROM {table}")) > 0, table
+
+
+def two_files(units: Units) -> None:
+    """A data set whose one file has replaced the other."""
+    with units() as unit:
+        unit.datasets.define(Dataset(name="d", timestamp="time"))
+        ids = []
+        for sha256 in ("a", "b"):
+            at = unit.datasets.stamp("d")
+            names = ("first_timestamp", "last_timestamp", "first_created_at", "last_created_at", "stamped_at", "added_at")
+            instants = dict.fromkeys(names, at)
+            ids.append(unit.datasets.add("d", sha256=sha256, size=1, rows=1, kind="appended", **instants))
+        unit.datasets.replace("d", ids[:1], by=ids[1])
+        unit.datasets.freed(ids[0])
+        unit.commit()
 
 
 def test_define__appends_only_what_changed(engine: sa.Engine, units: Units, clock: FrozenClock) -> None:

@@ -1,0 +1,59 @@
+"""The shapes of kept predictions and backfills, in and out. Names here are public."""
+
+from typing import Any
+
+import marshmallow as ma
+from marshmallow import fields
+
+from mlsys.api.fields import Day, Flag, Instant
+
+_DAY = {"type": "string", "description": "A plain date, or an RFC 3339 instant. A plain end date includes that whole day."}
+_INSTANT: dict[str, Any] = {"type": "string", "format": "date-time"}
+
+
+class PredictionsQuery(ma.Schema):
+    start_date = Day(metadata=_DAY)
+    end_date = Day(metadata=_DAY)
+    data_at = Day(metadata=_DAY | {"description": "Only rows stored by then; default: now."})
+    source = fields.String(
+        load_default="live",
+        validate=ma.validate.OneOf(["live", "backfill", "replay", "backtest"]),
+        metadata={"description": "What was forecast for later than it was issued lies apart, by what it was made for."},
+    )
+    limit = fields.Integer(strict=False, load_default=1000, validate=ma.validate.Range(1, 10_000))
+    cursor = fields.String(validate=ma.validate.Length(min=1, max=1000), metadata={"description": "next_cursor of the page before."})
+
+
+class PredictionsOut(ma.Schema):
+    items = fields.List(
+        fields.Dict(),
+        metadata={"description": "timestamp, series keys, prediction, quantiles, quality, issued_at, created_at, model_version_id, run_id"},
+    )
+    next_cursor = fields.String(allow_none=True)
+    known_at = Instant(metadata=_INSTANT)
+
+
+class BackfillBody(ma.Schema):
+    start_date = Day(required=True, metadata=_DAY)
+    end_date = Day(required=True, metadata=_DAY)
+    step = fields.String(
+        required=True,
+        validate=ma.validate.Length(1, 100),
+        metadata={"description": "ISO 8601 duration from one forecast to the next, such as P1D; each reaches to the next."},
+    )
+    dry_run = Flag(load_default=False, metadata={"type": "boolean", "description": "Only tell what would be done."})
+
+
+class StepOut(ma.Schema):
+    start = Instant(metadata=_INSTANT)
+    end = Instant(metadata=_INSTANT)
+    model_version_id = fields.String(allow_none=True)
+    state = fields.String(metadata={"enum": ["missing", "present", "no_model"]})
+
+
+class PlanOut(ma.Schema):
+    model_name = fields.String()
+    steps = fields.List(fields.Nested(StepOut))
+    missing = fields.Integer()
+    present = fields.Integer()
+    no_model = fields.Integer()

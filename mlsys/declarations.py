@@ -1,0 +1,62 @@
+"""The models that config.yaml declares, held against the code before anything starts. Reads no data, knows no registry."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mlsys import errors
+from mlsys.config import Config
+from mlsys.pipelines import base, build, definition
+from mlsys.pipelines.base import Ports, Query
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def declared(config: Config) -> dict[str, dict[str, Any]]:
+    """The normalised definitions of all configured models. Raises Invalid naming ``models.<name>.<key>``."""
+    found: dict[str, dict[str, Any]] = {}
+    wrong: dict[str, list[str]] = {}
+    for name, raw in config.models.items():
+        try:
+            found[name] = definition.normalise(raw)
+        except errors.Invalid as error:
+            wrong |= {f"models.{name}.{key}": texts for key, texts in error.fields.items()}
+    if wrong:
+        raise errors.Invalid(wrong, "The configuration is not valid.")
+    return found
+
+
+def check_parts(models: Mapping[str, dict[str, Any]], *, ports: Ports) -> dict[str, str]:
+    """Builds the source and destination of every model, which takes the imports of a job, and reads no data.
+
+    Raises Invalid for options that cannot work. Returns what only lacks its data file yet, which may still come: field -> text.
+    """
+    wrong: dict[str, list[str]] = {}
+    lacking: dict[str, str] = {}
+    for name, declaration in models.items():
+        for part, kind in (("source", base.DataSource), ("destination", base.Destination)):
+            try:
+                build.build(kind, declaration[part], ports=ports, field=part)
+            except errors.Invalid as error:
+                lacking |= {f"models.{name}.{part}.path": " ".join(texts) for key, texts in error.fields.items() if key == "file_path"}
+                wrong |= {f"models.{name}.{key}": texts for key, texts in error.fields.items() if key != "file_path"}
+    if wrong:
+        raise errors.Invalid(wrong, "The configuration is not valid.")
+    return lacking
+
+
+class Silent:
+    """A reporter for parts that are only built."""
+
+    def progress(self, step: str, done: int, total: int) -> None: ...
+    def log(self, message: str, *, level: str = "info") -> None: ...
+
+
+class Unopened:
+    """Stands for the data sets of a system that has not been started: a source of them is built, not read."""
+
+    def schema(self, name: str) -> "pa.Schema":
+        raise errors.Unavailable("Data sets can be read once the system has started.")
+
+    def read(self, name: str, query: Query) -> "pa.Table":
+        raise errors.Unavailable("Data sets can be read once the system has started.")

@@ -1,0 +1,96 @@
+"""What a run leaves behind to be repeated and explained by: cut, champion, files read, environment. No database here."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+from mlsys.clock import rfc3339
+from mlsys.pipelines.base import BlobStore, DataFiles
+from mlsys.records import Blob, Champion, DataUsed, Json, PredictOutcome, PredictSpec, TrainOutcome, TrainSpec
+
+NO_LIBRARY = ("threads", "dtype", "model")  # of an environment: what was chosen, not what was installed
+
+
+class Witness:
+    """Implements base.DataFiles over another, and remembers which files were opened and how they looked."""
+
+    def __init__(self, files: DataFiles) -> None:
+        self._files = files
+        self._seen: dict[Path, dict[str, Any]] = {}
+
+    def resolve(self, path: str) -> list[Path]:
+        return self._files.resolve(path)
+
+    def open_file(self, path: Path) -> IO[bytes]:
+        found = path.stat() if path.exists() else None
+        if found is not None:
+            self._seen[path] = {"name": path.name, "size": found.st_size, "modified_ns": str(found.st_mtime_ns)}
+        return self._files.open_file(path)
+
+    def seen(self) -> list[dict[str, Any]]:
+        """By name; no folders, which are nobody's business."""
+        return [self._seen[path] for path in sorted(self._seen)]
+
+
+class Aside:
+    """Implements base.BlobStore: reads what is stored, and stores nothing, but remembers what it was given."""
+
+    def __init__(self, blobs: BlobStore) -> None:
+        self._blobs = blobs
+        self._given: dict[str, bytes] = {}
+
+    def put(self, data: bytes) -> Blob:
+        import hashlib
+
+        blob = Blob(sha256=hashlib.sha256(data).hexdigest(), size=len(data), uri="memory:")
+        self._given[blob.sha256] = data
+        return blob
+
+    def get(self, sha256: str) -> bytes:
+        return self._given[sha256] if sha256 in self._given else self._blobs.get(sha256)
+
+
+def told(spec: TrainSpec | PredictSpec, outcome: TrainOutcome | PredictOutcome, witness: Witness) -> dict[str, Any]:
+    """Members of a run's result. ``known_at``: the cut that was in force; ``read``: all rows read, those around the window included."""
+    return {
+        "known_at": rfc3339(spec.known_at) if spec.known_at else None,
+        "environment": dict(outcome.environment),
+        "read": data_json(outcome.read) if outcome.read else None,
+        "files": witness.seen(),
+        **({"champion": _champion_json(spec.champion)} if isinstance(spec, TrainSpec) else {}),
+    }
+
+
+def _champion_json(champion: Champion | None) -> dict[str, str] | None:
+    return None if champion is None else {**vars(champion), "twin_cutoff": rfc3339(champion.twin_cutoff)}
+
+
+def champion_of(result: Json) -> Champion | None:
+    """The champion that a training was compared with, as told()."""
+    found = result.get("champion")
+    return found and Champion(**{**found, "twin_cutoff": datetime.fromisoformat(found["twin_cutoff"])})
+
+
+def data_json(data: DataUsed) -> dict[str, Any]:
+    start, end = (rfc3339(instant) if instant else None for instant in (data.start, data.end))
+    return {"rows": data.rows, "start": start, "end": end, "sha256": data.sha256}
+
+
+def libraries_changed(recorded: Json, present: Json) -> list[dict[str, Any]]:
+    """Causes of a difference: what is installed now in another version than was recorded."""
+    named = [name for name in recorded if name not in NO_LIBRARY and recorded[name] != present.get(name)]
+    return [{"cause": "library_changed", "name": name, "recorded": recorded[name], "present": present.get(name)} for name in named]
+
+
+def data_changed(recorded: Json, present: Mapping[str, Any], files: list[str]) -> list[dict[str, Any]]:
+    """``recorded`` and ``present``: DataUsed as JSON; ``files``: names of those that could be why."""
+    if recorded["sha256"] == present["sha256"]:
+        return []
+    return [{"cause": "data_changed", "files": files, "recorded": dict(recorded), "present": dict(present)}]
+
+
+def files_changed(recorded: list[dict[str, Any]], present: list[dict[str, Any]]) -> list[str]:
+    """Names of files that look otherwise than they did, are new, or are gone; all of them where none does."""
+    known, now = ({(one["name"], one["size"], one["modified_ns"]) for one in files} for files in (recorded, present))
+    return sorted({name for name, _, _ in known ^ now} or {name for name, _, _ in now})
