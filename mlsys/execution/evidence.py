@@ -1,5 +1,7 @@
 """What a run leaves behind to be repeated and explained by: cut, champion, files read, environment. No database here."""
 
+import hashlib
+import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +12,7 @@ from mlsys.pipelines.base import BlobStore, DataFiles
 from mlsys.records import Blob, Champion, DataUsed, Json, PredictOutcome, PredictSpec, TrainOutcome, TrainSpec
 
 NO_LIBRARY = ("threads", "dtype", "model")  # of an environment: what was chosen, not what was installed
+MOST = 200  # files that a run's result names
 
 
 class Witness:
@@ -23,14 +26,14 @@ class Witness:
         return self._files.resolve(path)
 
     def open_file(self, path: Path) -> IO[bytes]:
-        found = path.stat() if path.exists() else None
-        if found is not None:
-            self._seen[path] = {"name": path.name, "size": found.st_size, "modified_ns": str(found.st_mtime_ns)}
-        return self._files.open_file(path)
+        file = self._files.open_file(path)
+        found = os.fstat(file.fileno())
+        self._seen[path] = {"name": path.name, "size": found.st_size, "modified_ns": str(found.st_mtime_ns)}
+        return file
 
     def seen(self) -> list[dict[str, Any]]:
-        """By name; no folders, which are nobody's business."""
-        return [self._seen[path] for path in sorted(self._seen)]
+        """The first MOST by path. Names without folders, which are nobody's business."""
+        return [self._seen[path] for path in sorted(self._seen)[:MOST]]
 
 
 class Aside:
@@ -41,8 +44,6 @@ class Aside:
         self._given: dict[str, bytes] = {}
 
     def put(self, data: bytes) -> Blob:
-        import hashlib
-
         blob = Blob(sha256=hashlib.sha256(data).hexdigest(), size=len(data), uri="memory:")
         self._given[blob.sha256] = data
         return blob

@@ -16,7 +16,11 @@ from mlsys.bootstrap import System
 DAY = timedelta(days=1)
 RANGE = {"start_date": "2020-03-10", "end_date": "2020-03-15", "step": "P1D"}
 SOURCE = {"type": "parquet", "path": "known.parquet"}
-MODELS = {"quick": front.definition(), "known": front.definition(source=SOURCE, created_at="known_at", exogenous=[])}
+MODELS = {
+    "quick": front.definition(),
+    "known": front.definition(source=SOURCE, created_at="known_at", exogenous=[]),
+    "set": front.definition(source={"type": "dataset", "name": "plant"}),
+}
 
 
 @dataclass
@@ -168,6 +172,31 @@ def test_backfill__continues_where_a_crash_left_it(lived: Lived) -> None:
     assert run.result["steps"] == {"total": 4, "made": 2, "present": 2, "skipped": 0}
     found = rows(lived.client, **window)
     assert len({row["timestamp"] for row in found}) == len(found) == 96
+
+
+def test_backfill__of_a_data_set_is_what_time_travel_says_of_each_step(lived: Lived) -> None:
+    client = lived.client
+    client.post("/datasets", json={"name": "plant", "timestamp": "time"})
+    forecast = front.hourly().assign(created_at=lambda frame: frame["time"] - pd.Timedelta("2D"), power=float("nan"))
+    measured = front.hourly().assign(created_at=lambda frame: frame["time"] + pd.Timedelta("1h"))
+    for frame in (forecast, measured):
+        sent = client.post("/datasets/plant/rows", data=frame.to_csv(index=False), content_type="text/csv")
+        assert sent.status_code == 201, sent.text
+    lived.clock.at = datetime(2020, 3, 1, tzinfo=UTC)
+    version = front.train(client, model_name="set", end_date="2020-02-28", promote="never")["result"]["model_version_id"]
+    client.post("/model/promote", json={"model_name": "set", "model_version_id": version})
+    lived.clock.at = datetime(2020, 3, 20, tzinfo=UTC)
+    run = front.ended(client.post("/models/set/backfill", json=RANGE, headers=front.WAIT))
+    assert run["result"]["steps"] == {"total": 6, "made": 6, "present": 0, "skipped": 0}
+    address = "/models/set/predictions?source=backfill&start_date=2020-03-12&end_date=2020-03-12"
+    made = client.get(address).json["items"]  # type: ignore[index]
+    front.predict(
+        client, model_name="set", start_date="2020-03-12", end_date="2020-03-12", time_travel=True, time_travel_date="2020-03-12T00:00:00Z"
+    )
+    again = client.get(address).json["items"]  # type: ignore[index]
+    assert [value(row) for row in again] == [value(row) for row in made]
+    assert {row["run_id"] for row in again} != {run["id"]}
+    assert len(made) == 24
 
 
 @pytest.mark.parametrize(

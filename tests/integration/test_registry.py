@@ -12,7 +12,7 @@ from mlsys import errors
 from mlsys.events.signals import Signals
 from mlsys.events.types import Event
 from mlsys.execution.presence import LOCK_CLASS, Presence
-from mlsys.records import Dataset
+from mlsys.records import Blob, Dataset, KeptRows, Window
 from mlsys.registry.production import Production
 from mlsys.registry.unit_of_work import UnitOfWork, Units
 from mlsys.storage.artifacts import FolderBlobs
@@ -26,6 +26,7 @@ MUTABLE = {"run_state", "run_logs", "mlsys_revision"}
 def test_logs__refuse_update_delete_and_truncate(engine: sa.Engine, units: Units, blobs: FolderBlobs, production: Production) -> None:
     production.promote("m", version(units, blobs), actor="me")
     two_files(units)
+    one_prediction(units)
     logs = sorted(set(sa.inspect(engine).get_table_names()) - MUTABLE)
     assert {"models", "runs", "run_history", "model_versions", "promotions", "events"} <= set(logs)
     for table in logs:
@@ -56,6 +57,19 @@ def two_files(units: Units) -> None:
             ids.append(unit.datasets.add("d", sha256=sha256, size=1, rows=1, kind="appended", **instants))
         unit.datasets.replace("d", ids[:1], by=ids[1])
         unit.datasets.freed(ids[0])
+        unit.commit()
+
+
+def one_prediction(units: Units) -> None:
+    """Kept rows of the model's version."""
+    names = ("first_timestamp", "last_timestamp", "first_issued_at", "last_issued_at")
+    kept = KeptRows(blob=Blob(sha256="a", size=1, uri="u"), rows=1, series_key=(), **dict.fromkeys(names, START))
+    with units() as unit:
+        made = unit.versions.list("m", limit=1, cursor=None).items[0]
+        about = {"run_id": made.run_id, "model_name": "m", "model_version_id": made.model_version_id}
+        step = Window(start=START, end=START + timedelta(days=1))
+        assert unit.predictions.add(**about, source="backfill", kept=kept, step=step)
+        assert not unit.predictions.add(**about, source="backfill", kept=kept, step=step)
         unit.commit()
 
 
