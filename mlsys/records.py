@@ -107,6 +107,7 @@ class PredictionFile:
     sha256: str
     rows: int
     series_key: tuple[str, ...]
+    first_timestamp: datetime
     created_at: datetime
 
 
