@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from mlsys.errors import DamagedArtifact
 from mlsys.pipelines import names
-from mlsys.records import PredictionFile, PredictionSource, Window
+from mlsys.records import PredictionSource, Window
+from mlsys.registry.predictions import PredictionFile
 from mlsys.registry.unit_of_work import Units
 from mlsys.storage.artifacts import FolderBlobs
 from mlsys.timetravel import files
