@@ -98,19 +98,6 @@ class KeptRows:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictionFile:
-    """A line of the manifest of kept predictions: what the reading of its rows needs."""
-
-    id: int
-    run_id: str
-    model_version_id: str
-    sha256: str
-    rows: int
-    series_key: tuple[str, ...]
-    created_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
 class Champion:
     """The production version a training is measured against: its twin is the same recipe fit only to ``twin_cutoff`` (exclusive)."""
 

@@ -2,13 +2,29 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
 from mlsys.clock import Clock
-from mlsys.records import KeptRows, PredictionFile, PredictionSource, Window
+from mlsys.records import KeptRows, PredictionSource, Window
 from mlsys.storage import tables
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionFile:
+    """A line of the manifest of kept predictions: what the reading of its rows needs."""
+
+    id: int
+    run_id: str
+    model_version_id: str
+    sha256: str
+    rows: int
+    series_key: tuple[str, ...]
+    first_timestamp: datetime
+    created_at: datetime
+
 
 _p = tables.predictions.c
 _FILE = [_p[name] for name in PredictionFile.__dataclass_fields__]

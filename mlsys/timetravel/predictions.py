@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from mlsys.errors import DamagedArtifact
 from mlsys.pipelines import names
-from mlsys.records import PredictionFile, PredictionSource, Window
+from mlsys.records import PredictionSource, Window
+from mlsys.registry.predictions import PredictionFile
 from mlsys.registry.unit_of_work import Units
 from mlsys.storage.artifacts import FolderBlobs
 from mlsys.timetravel import files
@@ -59,10 +60,31 @@ class PredictionReader:
         if not found:
             yield pa.RecordBatchReader.from_batches(_empty(), [])
             return
+        if asked.limit is not None:
+            yield self._page(found, asked).to_reader()
+            return
+        with self._read(found, asked) as reader:
+            yield reader
+
+    def _page(self, found: Sequence[PredictionFile], asked: Asked) -> "pa.Table":
+        """The first rows, from as few files as will do: those that begin before some instant tell all of what lies before it."""
+        limit, ordered = asked.limit or 0, sorted(found, key=lambda file: file.first_timestamp)
+        enough = asked.skip + limit
+        while True:
+            early, until = _early(ordered, enough)
+            with self._read(early, asked, until=until) as reader:
+                table = reader.read_all()
+            if until is None or table.num_rows >= limit:
+                return table
+            enough *= 4  # many of those rows were superseded
+
+    @contextmanager
+    def _read(self, found: Sequence[PredictionFile], asked: Asked, *, until: datetime | None = None) -> Iterator["pa.RecordBatchReader"]:
         paths = [str(self._path(file.sha256)) for file in found]
         with self._engine.cursor() as cursor:
             cursor.register(_LINES, _lines(found, paths))
-            yield cursor.sql(_statement(cursor, asked, _keys(found), sorted(set(paths)))).to_arrow_reader(BATCH)
+            text = _statement(cursor, asked, _keys(found), sorted(set(paths)), until)
+            yield cursor.sql(text).to_arrow_reader(BATCH)
 
     def _path(self, sha256: str) -> Path:
         path = self._blobs.path(sha256)
@@ -78,9 +100,19 @@ class PredictionReader:
         return path
 
 
+def _early(ordered: Sequence[PredictionFile], enough: int) -> tuple[Sequence[PredictionFile], datetime | None]:
+    """The first files that hold ``enough`` rows, and when the next one begins; None: there is none."""
+    count = 0
+    for number, file in enumerate(ordered):
+        if count >= enough and file.first_timestamp > ordered[number - 1].first_timestamp:
+            return ordered[:number], file.first_timestamp
+        count += file.rows
+    return ordered, None
+
+
 def _keys(found: Sequence[PredictionFile]) -> list[str]:
     """All series keys, those of the newest file first."""
-    return list(dict.fromkeys(key for file in reversed(found) for key in file.series_key))
+    return list(dict.fromkeys(key for file in sorted(found, key=lambda file: -file.id) for key in file.series_key))
 
 
 def _lines(found: Sequence[PredictionFile], paths: Sequence[str]) -> "pa.Table":
@@ -105,7 +137,7 @@ def _empty() -> "pa.Schema":
     return pa.schema(types.items())
 
 
-def _statement(cursor: "duckdb.DuckDBPyConnection", asked: Asked, keys: Sequence[str], paths: Sequence[str]) -> str:
+def _statement(cursor: "duckdb.DuckDBPyConnection", asked: Asked, keys: Sequence[str], paths: Sequence[str], until: datetime | None) -> str:
     """Of rows with the same key the newest issued_at, of those the newest created_at; the lines of the manifest say who and when."""
     scan = f"read_parquet([{', '.join(literal(path) for path in paths)}], union_by_name = true, filename = '_mlsys_path')"
     stored = cursor.sql(f"SELECT * FROM {scan} LIMIT 0").columns
@@ -114,8 +146,9 @@ def _statement(cursor: "duckdb.DuckDBPyConnection", asked: Asked, keys: Sequence
     key = ", ".join(f"p.{quoted(name)}" for name in (names.TIMESTAMP, *keys))
     newest = f"row_number() OVER (PARTITION BY {key} ORDER BY p.{names.ISSUED_AT} DESC, l.{names.CREATED_AT} DESC, l.id DESC) = 1"
     text = f"SELECT {', '.join([*own, *(f'l.{name}' for name in _TOLD)])} FROM {scan} AS p JOIN {_LINES} AS l ON p._mlsys_path = l.path"
-    if asked.window is not None:
-        start, end = (f"TIMESTAMPTZ '{at.astimezone(UTC).isoformat(sep=' ')}'" for at in (asked.window.start, asked.window.end))
-        text += f" WHERE p.{quoted(names.TIMESTAMP)} >= {start} AND p.{quoted(names.TIMESTAMP)} < {end}"
+    bounds = [(">=", asked.window.start), ("<", asked.window.end)] if asked.window else []
+    bounds += [("<", until)] if until else []
+    where = [f"p.{quoted(names.TIMESTAMP)} {sign} TIMESTAMPTZ '{at.astimezone(UTC).isoformat(sep=' ')}'" for sign, at in bounds]
+    text += f" WHERE {' AND '.join(where)}" if where else ""
     limit = f" LIMIT {asked.limit}" if asked.limit is not None else ""
     return f"{text} QUALIFY {newest} ORDER BY {key}{limit} OFFSET {asked.skip}"

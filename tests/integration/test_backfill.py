@@ -134,6 +134,22 @@ def test_backfill__again_does_only_what_is_missing(lived: Lived) -> None:
     assert retried["result"]["steps"]["present"] == 8
 
 
+@pytest.mark.parametrize("limit", [7, 24, 30, 100])
+def test_predictions__of_many_files_come_in_pages(lived: Lived, limit: int) -> None:
+    backfill(lived)
+    backfill(lived, start_date="2020-03-10T12:00:00Z", end_date="2020-03-13T12:00:00Z")  # issued later: half of each day again
+    whole = rows(lived.client, limit=10_000)
+    assert [row["timestamp"] for row in whole] == sorted({row["timestamp"] for row in whole})
+    found, cursor = [], {}
+    while True:
+        page = lived.client.get("/models/known/predictions", query_string={"source": "backfill", "limit": limit} | cursor).json
+        found += page["items"]  # type: ignore[index]
+        if not page["next_cursor"]:  # type: ignore[index]
+            break
+        cursor = {"cursor": page["next_cursor"]}  # type: ignore[index]
+    assert found == whole
+
+
 def test_backfill__steps_without_a_model_are_told_and_stop_nothing(lived: Lived) -> None:
     run = backfill(lived, start_date="2020-02-28", end_date="2020-03-03")
     assert run["status"] == "succeeded"
