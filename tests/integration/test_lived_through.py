@@ -191,7 +191,7 @@ def test_production__as_of_a_date_is_the_version_then(lived: Lived) -> None:
     for date, told in lived.told.items():
         answer = lived.client.get("/models/solar/production", query_string={"as_of": date.isoformat()})
         assert answer.json == told["production"]
-        assert answer.json["model_version_id"] == told["train"]["result"]["model_version_id"]  # type: ignore[index]
+        assert answer.json["model_version_id"] == told["train"]["result"]["model_version_id"]
 
 
 def test_replay__of_all_that_was_done_was_identical(lived: Lived) -> None:
