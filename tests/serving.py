@@ -16,6 +16,8 @@ from typing import Any
 import urllib3
 
 REPOSITORY = Path(__file__).parents[1]
+HEAD = max(path.name[:3] for path in (REPOSITORY / "migrations" / "versions").glob("[0-9]*.py"))
+"""The newest revision."""
 HTTP = urllib3.PoolManager(retries=False, timeout=90)
 
 

@@ -28,7 +28,9 @@ def url(embedded_server: Any, tmp_path: Path) -> Iterator[str]:
     with front.started(tmp_path, embedded_server.clone(), {"quick": front.definition()}) as world:
         front.train(world.client)
         front.predict(world.client)
-        server = http.bind(make_app(world.system.services), host="127.0.0.1", port=0, threads=4, max_body_bytes=1 << 20)
+        server = http.bind(
+            make_app(world.system.services), host="127.0.0.1", port=0, threads=4, max_body_bytes=1 << 20, max_upload_bytes=1 << 20
+        )
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.effective_port}"

@@ -11,13 +11,12 @@ import front
 import pytest
 import sqlalchemy as sa
 from front import World
+from serving import HEAD
 
 from mlsys import errors
 from mlsys.storage import tables
 from mlsys.storage.database import make_engine
 from mlsys.storage.migrate import Migrator
-
-HEAD = "004"
 
 
 @pytest.fixture
