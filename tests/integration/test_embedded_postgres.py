@@ -281,6 +281,7 @@ def test_log__is_bounded(tmp_path: Path) -> None:
     assert (tmp_path / "postgres.log.1").stat().st_size == 11 * 2**20
 
 
+@pytest.mark.needs_parts
 @pytest.mark.parametrize("folder", SYSTEM or [pytest.param(None, marks=pytest.mark.skip(reason="no system PostgreSQL"))], ids=str)
 def test_start__works_with_a_system_postgresql(tmp_path: Path, program: Callable[..., Program], folder: Path) -> None:
     state = program(tmp_path, MLSYS_POSTGRES_BIN=str(folder)).answer()
