@@ -48,9 +48,9 @@ def from_bytes(data: bytes, *, ports: base.Ports) -> Forecaster:
 
 
 def build_model(recipe: Mapping[str, Any], ports: base.Ports) -> base.Model:
-    """The model component of a definition's ``model`` mapping (which may hold no quantiles in this release)."""
-    options = {name: value for name, value in recipe.items() if name != "quantiles"}
-    return build.build(base.Model, options, ports=ports, field="model")
+    """The model component of a definition's ``model`` mapping. One that forecasts no quantiles has no such option."""
+    given = {name: value for name, value in recipe.items() if name != "quantiles" or value}
+    return build.build(base.Model, given, ports=ports, field="model")
 
 
 def _forecaster(content: Mapping[str, Any], ports: base.Ports) -> Forecaster:

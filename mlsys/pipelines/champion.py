@@ -9,6 +9,7 @@ from mlsys import errors
 from mlsys.pipelines import artifact, base, featurise
 from mlsys.pipelines.evaluation import Rival
 from mlsys.pipelines.featurise import Features
+from mlsys.pipelines.names import PREDICTION
 from mlsys.records import Champion
 
 
@@ -29,7 +30,8 @@ def compare(
     try:
         twin = artifact.from_bytes(ports.blobs.get(champion.twin_sha256), ports=ports)
         features = holdout if twin.setup == setup else _own(twin.setup, raw, holdout, setup)
-        return Rival(model_version_id=champion.model_version_id, forecast=twin.predict(features))
+        forecast = twin.predict(features)[PREDICTION].to_numpy()
+        return Rival(model_version_id=champion.model_version_id, forecast=forecast)
     except (errors.DamagedArtifact, errors.NotFound, errors.BadData, errors.Invalid) as error:
         return Rival(model_version_id=champion.model_version_id, forecast=None, note=error.message)
 

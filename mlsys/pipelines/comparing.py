@@ -21,7 +21,6 @@ from mlsys.pipelines import fingerprint, names
 
 TOLERANCE = 1e-6
 VALUES = (names.PREDICTION, names.QUALITY)
-QUANTILE = "quantile_"
 SIZES = "tree_sizes"  # lengths of the text of LightGBM's trees: they differ with the digits of any number in it
 
 Columns = Mapping[str, "np.ndarray[Any, Any]"]
@@ -37,8 +36,8 @@ def models(recorded: bytes, replayed: bytes) -> dict[str, Any]:
 
 def rows(recorded: pa.Table, replayed: pa.Table, keys: Sequence[str]) -> dict[str, Any]:
     """Of two predictions, by ``keys`` (timestamp and series key), values, quantiles and quality; any order of rows."""
-    wanted = [name for name in recorded.column_names if name in keys or name in VALUES or name.startswith(QUANTILE)]
-    extra = [name for name in replayed.column_names if name.startswith(QUANTILE) and name not in wanted]
+    wanted = [name for name in recorded.column_names if name in keys or name in VALUES or name.startswith(names.QUANTILE)]
+    extra = [name for name in replayed.column_names if name.startswith(names.QUANTILE) and name not in wanted]
     if extra or not set(wanted) <= set(replayed.column_names):
         missing = [*(name for name in wanted if name not in replayed.column_names), *extra][0]
         return _different(missing, 0, missing in wanted, missing not in wanted)

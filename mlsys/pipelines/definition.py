@@ -130,9 +130,11 @@ def _model(value: Any, field: str) -> dict[str, Any]:
         raise errors.Invalid({f"{field}.type": f"This must be one of {options.listing(build.available(base.Model))}."})
     chosen = build.component_class(base.Model, spec["type"], field=field)
     parameters.check(spec["params"], chosen.parameters, field=f"{field}.params")
-    if spec["quantiles"] != []:
-        raise errors.Invalid({f"{field}.quantiles": "Quantile forecasts are not offered in this release: leave the list empty ([])."})
-    return {"type": spec["type"], "params": dict(spec["params"]), "quantiles": []}
+    levels = fields.levels(spec["quantiles"], f"{field}.quantiles")
+    if levels and "quantiles" not in build.option_parameters(chosen):
+        text = f"The model '{spec['type']}' forecasts no quantiles: leave the list empty ([]), or take another model."
+        raise errors.Invalid({f"{field}.quantiles": text})
+    return {"type": spec["type"], "params": dict(spec["params"]), "quantiles": levels}
 
 
 def _switches(kind: type[base.Component], defaults: Mapping[str, bool]) -> Callable[[Any, str], dict[str, Any]]:
@@ -188,7 +190,7 @@ def _contradictions(found: Mapping[str, Any]) -> dict[str, str]:
             texts[name] = f"The column '{twice[0]}' has two meanings; name it once."
         used += mine
     for name, mine in (("timestamp", [columns.timestamp]), ("series_key", columns.series_key)):
-        if taken := [column for column in mine if column in RESERVED]:
+        if taken := [column for column in mine if column in RESERVED or column.startswith(names.QUANTILE)]:
             texts[name] = f"'{taken[0]}' is the name of a column that forecasts have; rename the source's."
     if columns.horizon < columns.frequency or columns.horizon % columns.frequency:
         texts["horizon"] = f"A horizon must be a multiple of the frequency ({found['frequency']})."

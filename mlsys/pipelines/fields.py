@@ -83,5 +83,21 @@ def issue(value: Any, field: str) -> str | None:
     return str(value).strip()
 
 
+def levels(value: Any, field: str) -> list[float]:
+    """Levels of quantiles, ascending."""
+    if (
+        isinstance(value, str)
+        or not isinstance(value, Sequence)
+        or any(isinstance(x, bool) or not isinstance(x, int | float) for x in value)
+    ):
+        raise errors.Invalid({field: "This must be a list of numbers such as [0.1, 0.5, 0.9]; empty: no quantiles."})
+    if not all(0.001 <= level <= 0.999 for level in value):
+        raise errors.Invalid({field: "A quantile's level lies between 0 and 1 (0.001 to 0.999): 0.1 is what one value in ten is below."})
+    found = sorted({round(float(level), 4) for level in value})
+    if len(found) != len(value):
+        raise errors.Invalid({field: "A level is named twice (they are told apart to four digits); keep it once."})
+    return found
+
+
 def _sentence(error: Exception, otherwise: str) -> str:
     return f"{error}." if isinstance(error, ValueError) else otherwise

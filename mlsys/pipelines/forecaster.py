@@ -6,13 +6,11 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from mlsys import errors
-from mlsys.pipelines import base, calendar
+from mlsys.pipelines import base, calendar, names
 from mlsys.pipelines.featurise import Features, Setup
-from mlsys.pipelines.names import PREDICTION
 
 FEWEST_ROWS = 30
 
@@ -28,18 +26,27 @@ class Forecaster:
     clip: tuple[float, float]
     trained: tuple[datetime, datetime, int]
 
-    def predict(self, features: Features) -> npt.NDArray[np.float64]:
-        """One finite number per row: 0 where the row is inactive, else the model's forecast within the range seen in training."""
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """Levels of the quantiles that are forecast beside the prediction, ascending."""
+        return tuple(self.model.get("quantiles") or ())
+
+    def predict(self, features: Features) -> pd.DataFrame:
+        """Columns ``prediction`` and, as many as the model's definition asks for, ``quantile_P10`` .. in order of level; index: that of the
+        rows. All finite: 0 where a row is inactive, else within the range seen in training; quantiles never cross.
+        """
         if tuple(features.frame.columns) != self.columns:
             raise errors.BadData("The data gives other features than the model was trained on; train a new version on this source.")
-        found = np.zeros(len(features))
+        columns = [names.PREDICTION, *(names.quantile(level) for level in self.quantiles)]
+        found = np.zeros((len(features), len(columns)))
         active = features.active
         if active.any():
             rows = features.frame if active.all() else features.frame[active]
-            found[active] = np.clip(self.fitted.predict(rows)[PREDICTION].to_numpy(dtype=np.float64), *self.clip)
+            found[active] = np.clip(self.fitted.predict(rows)[columns].to_numpy(dtype=np.float64), *self.clip)
         if not np.isfinite(found).all():
-            raise errors.BadData(f"The model gave no number for {np.sum(~np.isfinite(found))} of {len(found)} rows.")
-        return found
+            raise errors.BadData(f"The model gave no number for {np.sum(~np.isfinite(found).all(axis=1))} of {len(found)} rows.")
+        found[:, 1:].sort(axis=1)
+        return pd.DataFrame(found, columns=columns, index=features.frame.index)
 
 
 def fit(

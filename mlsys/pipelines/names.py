@@ -8,3 +8,14 @@ ISSUED_AT = "issued_at"
 CREATED_AT = "created_at"
 MODEL_VERSION = "model_version_id"
 RUN = "run_id"
+QUANTILE = "quantile_P"
+
+
+def quantile(level: float) -> str:
+    """The column of a quantile forecast: 0.1 -> quantile_P10, 0.025 -> quantile_P2.5."""
+    return f"{QUANTILE}{round(level * 100, 6):g}"
+
+
+def level(column: str) -> float:
+    """The inverse of quantile(): what share of values such a forecast should exceed."""
+    return round(float(column.removeprefix(QUANTILE)) / 100, 8)

@@ -73,7 +73,7 @@ def _features(series: Mapping[featurise.Key, pd.DataFrame], setup: featurise.Set
     return features
 
 
-def _table(features: Features, forecast: featurise.Floats, setup: featurise.Setup, spec: PredictSpec) -> pa.Table:
+def _table(features: Features, forecast: pd.DataFrame, setup: featurise.Setup, spec: PredictSpec) -> pa.Table:
     layout, count = setup.layout, len(features)
     quality = pa.array(np.where(features.substituted, "substituted", "ok"))
     issued = calendar.instants(features.issued)
@@ -82,7 +82,7 @@ def _table(features: Features, forecast: featurise.Floats, setup: featurise.Setu
     columns: dict[str, Any] = {
         layout.timestamp: pa.array(calendar.instants(pd.DatetimeIndex(features.frame.index))).cast(INSTANT),
         **{name: pa.array(features.keys[name], from_pandas=True) for name in layout.series_key},
-        names.PREDICTION: pa.array(forecast),
+        **{name: pa.array(forecast[name].to_numpy()) for name in forecast.columns},
         names.QUALITY: quality,
         names.ISSUED_AT: pa.array(issued).cast(INSTANT),
         names.CREATED_AT: pa.repeat(pa.scalar(spec.issued_at, INSTANT), count),

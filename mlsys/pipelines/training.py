@@ -121,7 +121,7 @@ def _score(
     cutoff: datetime,
 ) -> tuple[dict[str, Any], dict[str, float]]:
     layout = prepared.setup.layout
-    candidate = twin.predict(holdout)
+    candidate = twin.predict(holdout)[PREDICTION].to_numpy()
     naive = _naive(past, holdout, ports)
     rival = None
     if spec.champion is not None:
@@ -166,7 +166,7 @@ def _smoke_check(final: forecaster.Forecaster, stored: bytes, features: Features
     """What was stored must read back and forecast the last rows exactly as the model in memory does."""
     last = np.arange(len(features)) >= len(features) - SMOKE_ROWS
     rows = features.take(last)
-    if not np.array_equal(final.predict(rows), artifact.from_bytes(stored, ports=ports).predict(rows)):
+    if not final.predict(rows).equals(artifact.from_bytes(stored, ports=ports).predict(rows)):
         raise errors.DamagedArtifact("The model does not forecast the same once stored; it was not kept.")
 
 

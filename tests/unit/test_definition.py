@@ -81,7 +81,12 @@ def test_normalise__names_what_is_missing_and_what_is_meant() -> None:
         ({"model": {"type": "prophet"}}, "model.type"),
         ({"model": {"kind": "lightgbm"}}, "model.kind"),
         ({"model": {"params": {"learning_rat": 0.1}}}, "model.params.learning_rat"),
-        ({"model": {"quantiles": [0.1, 0.9]}}, "model.quantiles"),
+        *(
+            ({"model": {"quantiles": levels}}, "model.quantiles")
+            for levels in (0.5, "0.5", [0], [1.0], [-0.1], [0.1, 0.1], ["P10"], [True], None)
+        ),
+        ({"model": {"type": "seasonal_naive", "quantiles": [0.1, 0.9]}}, "model.quantiles"),
+        ({"timestamp": "quantile_P10"}, "timestamp"),
         ({"model": {"type": "seasonal_naive"}, "features": {"lags": False}}, "features.lags"),
         ({"validation": {"max_ratio": "big"}}, "validation.max_ratio"),
         ({"validation": {"min_day": 3}}, "validation.min_day"),
