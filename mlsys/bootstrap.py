@@ -18,6 +18,7 @@ from mlsys.config import Config
 from mlsys.events.signals import Signals
 from mlsys.execution.backfill import BackfillHandler, BackfillService
 from mlsys.execution.handlers import PredictHandler, TrainHandler
+from mlsys.execution.leader import Leader
 from mlsys.execution.presence import Presence
 from mlsys.execution.recovery import Recovery
 from mlsys.execution.replay import ReplayHandler
@@ -57,6 +58,7 @@ class System:
     presence: Presence
     runner: Runner
     recovery: Recovery
+    leader: Leader
     data: "Data"
     verifier: Verifier
     _started: list[Callable[[], None]] = field(default_factory=list)
@@ -71,6 +73,8 @@ class System:
             if recover:
                 self._started.append(self.recovery.stop)
                 self.recovery.start()
+                self._started.append(self.leader.stop)
+                self.leader.start()
                 self._started.append(self.data.housekeeping.stop)
                 self.data.housekeeping.start()
         except BaseException:
@@ -137,6 +141,7 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
         "backfill": BackfillHandler(units=units, ports_for=ports_for, clock=clock),
     }
     runner = Runner(units=units, handlers=handlers, presence=presence, workers=config.execution.workers)
+    leader = Leader(engine=engine)
     recovery = Recovery(units=units, runner=runner, presence=presence, clock=clock, max_attempts=config.execution.max_attempts)
     schema = Schema(migrator=Migrator(engine=engine), on_head=partial(_declare, units, models))
     services = Services(
@@ -155,6 +160,7 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
                 "database": partial(health.database, engine, schema),
                 "executor": runner.health,
                 "recovery": recovery.health,
+                "scheduler": leader.health,
                 "artifacts": partial(health.artifacts, blobs),
             },
         ),
@@ -174,6 +180,7 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
         presence=presence,
         runner=runner,
         recovery=recovery,
+        leader=leader,
         data=data,
         verifier=Verifier(units=units, blobs=blobs, data=data.blobs),
     )

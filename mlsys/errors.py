@@ -72,6 +72,10 @@ class DatabaseUnavailable(Unavailable):
     """No database can be reached or started."""
 
 
+class Fenced(Unavailable):
+    """A leader's write came after another had taken over; what it did is undone."""
+
+
 class BadData(MlsysError):
     """The data of a run is not fit for it. Never retried: the same data would fail again."""
 

@@ -7,6 +7,7 @@ from typing import Protocol, Self
 
 import sqlalchemy as sa
 
+from mlsys import errors
 from mlsys.clock import Clock
 from mlsys.events.outbox import Outbox
 from mlsys.events.signals import Signals
@@ -19,6 +20,12 @@ from mlsys.registry.runs import RunRepository
 from mlsys.registry.versions import VersionRepository
 from mlsys.storage.database import translated
 
+_GUARD = sa.text(
+    """
+WITH patience AS (SELECT set_config('idle_in_transaction_session_timeout', '5s', true) AS set)
+SELECT l.epoch FROM patience, leadership l WHERE l.role = 'leader' AND l.epoch = :epoch AND patience.set IS NOT NULL FOR KEY SHARE OF l
+"""
+)
 _THEN = sa.text(
     """
 SELECT set_config('mlsys.as_of', :at, true), set_config('transaction_read_only', 'on', true),
@@ -79,6 +86,15 @@ class UnitOfWork:
     def lock_model(self, name: str) -> None:
         """Waits for any other unit that adds versions or promotions of this model; held to the end of the transaction."""
         self._connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('model:' || :name, 0))"), {"name": name})
+
+    def guard(self, epoch: int) -> None:
+        """Refuses this transaction unless the leader of ``epoch`` still leads, and lets no other begin before it has ended.
+
+        Raises Fenced. A process that stands still in the middle loses its session after a while, and with it its locks.
+        """
+        with translated():
+            if self._connection.execute(_GUARD, {"epoch": epoch}).one_or_none() is None:
+                raise errors.Fenced("Another process leads now; nothing was written.")
 
 
 Units = Callable[[], UnitOfWork]

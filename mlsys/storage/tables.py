@@ -154,3 +154,10 @@ predictions = Table(
     Column("step_end", _INSTANT),
     Column("created_at", _INSTANT, nullable=False),
 )
+leadership = Table(
+    "leadership",
+    metadata,
+    Column("role", Text, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("expires_at", _INSTANT, nullable=False),
+)
