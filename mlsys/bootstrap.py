@@ -25,6 +25,7 @@ from mlsys.execution.replay import ReplayHandler
 from mlsys.execution.runner import Handler, Runner
 from mlsys.execution.service import JobService
 from mlsys.execution.waiting import RunWaiter
+from mlsys.monitoring.explanations import Explainer
 from mlsys.pipelines.base import DataSets, Ports, Reporter
 from mlsys.pipelines.files import DataRoots
 from mlsys.registry.production import Production
@@ -151,6 +152,7 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
         datasets=data.service,
         reader=data.reader,
         predictions=PredictionReader(units=units, blobs=blobs, engine=data.engine),
+        explainer=Explainer(units=units, ports=partial(ports_for, declarations.Silent())),
         schema=schema,
         units=units,
         waiter=RunWaiter(units=units, signals=signals, limit=max(1, config.server.threads // 2)),

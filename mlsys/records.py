@@ -1,6 +1,6 @@
 """Frozen records that travel between layers: what a run, a version, a promotion is. No behaviour beyond plain derivation, no I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -224,6 +224,21 @@ class ModelVersion:
     metrics: Mapping[str, float]
     validation: Validation
     status: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explained:
+    """Why a version forecasts what it does. ``prediction``: what adds up to one forecast, where one was asked for.
+
+    ``permutation``: on which rows the importances by permutation were measured; None: ``note`` says why there are none.
+    """
+
+    version: ModelVersion
+    importances: Sequence[Json]
+    features: Sequence[Json]
+    permutation: Json | None
+    note: str
+    prediction: Json | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from flask import Blueprint, Flask, Response
 from flask.json.provider import DefaultJSONProvider
 from flask_smorest import Api
 
-from mlsys.api import datasets, guard, jobs, models, predictions, problems, production, runs, schemas, system
+from mlsys.api import datasets, explanations, guard, jobs, models, predictions, problems, production, runs, schemas, system
 from mlsys.api.fields import Day, Flag, Instant
 from mlsys.api.services import Services
 
@@ -51,7 +51,7 @@ def create_app(services: Services, *, pages: Sequence[Blueprint] = ()) -> Flask:
     guard.register(app, services)
     problems.register(app)
     api = _documented(app)
-    for module in (datasets, jobs, production, runs, models, predictions, system):
+    for module in (datasets, jobs, production, runs, models, predictions, explanations, system):
         api.register_blueprint(module.build(services))
     for page in pages:
         app.register_blueprint(page)

@@ -7,6 +7,7 @@ from typing import Any
 from mlsys.execution.backfill import BackfillService
 from mlsys.execution.service import JobService
 from mlsys.execution.waiting import RunWaiter
+from mlsys.monitoring.explanations import Explainer
 from mlsys.registry.production import Production
 from mlsys.registry.schema import Schema
 from mlsys.registry.unit_of_work import TimedUnits
@@ -31,6 +32,7 @@ class Services:
     datasets: DatasetService
     reader: Reader
     predictions: PredictionReader
+    explainer: Explainer
     schema: Schema
     units: TimedUnits
     waiter: RunWaiter

@@ -8,23 +8,36 @@ from typing import Any
 import click
 
 from mlsys import logs
-from mlsys.cli import tables
+from mlsys.cli import explanations, tables
 from mlsys.cli.connection import connected
 from mlsys.cli.options import as_json, configured, read_config
 from mlsys.client import Api
 
 
-@click.command(help="List models; with MODEL show its versions and what was in production.")
+@click.command(help="List models; with MODEL show its versions and what was in production, or explain one of them.")
 @click.argument("model_name", metavar="[MODEL]", required=False)
+@click.option("--explain", "version_id", metavar="VERSION_ID", help="Show what that version looks at.")
+@click.option("--timestamp", help="With --explain: also what adds up to the forecast of this timestamp.")
+@click.option("--series", help="With --timestamp: which series, by the value of its key.")
+@click.option("--data-at", help="With --timestamp: from what was known at that time.")
 @as_json
 @configured
-def models(config_file: Path | None, home: Path | None, json_: bool, model_name: str | None) -> None:
+def models(
+    config_file: Path | None, home: Path | None, json_: bool, model_name: str | None, version_id: str | None, **asked: str | None
+) -> None:
+    if (version_id and not model_name) or (any(asked.values()) and not version_id):
+        raise click.UsageError("Write mlsys models MODEL --explain VERSION_ID, then --timestamp and what belongs to it.")
     config = read_config(config_file, home)
     logs.configure(config.logging, quiet=True)
     with connected(config) as api:
-        found = api.call("GET", "/models", query={"limit": 200}) if model_name is None else _one(api, model_name)
+        if version_id:
+            found = api.call("GET", f"/models/{model_name}/versions/{version_id}/explanation", query=asked)
+        else:
+            found = api.call("GET", "/models", query={"limit": 200}) if model_name is None else _one(api, model_name)
     if json_:
         click.echo(json.dumps(found, indent=2))
+    elif version_id:
+        explanations.show(found)
     elif model_name is None:
         rows = [(model["name"], model["versions"], model["production"], model["updated_at"]) for model in found["items"]]
         tables.show_table(

@@ -53,7 +53,7 @@ def window(start: Day, end: Day, *, timezone: str, frequency: timedelta) -> Wind
 
 def span(start: Day, end: Day, *, timezone: str) -> Window:
     """window() without a limit to its length."""
-    found = Window(start=_instant(start, "start_date", timezone), end=_instant(end, "end_date", timezone, whole_day=True))
+    found = Window(start=instant(start, "start_date", timezone), end=instant(end, "end_date", timezone, whole_day=True))
     if found.end <= found.start:
         raise errors.Invalid({"end_date": "end_date must lie after start_date."})
     return found
@@ -67,10 +67,10 @@ def first_cut(request: TrainRequest | PredictRequest, *names: str, timezone: str
 
 def cut(day: Day, field: str, *, timezone: str) -> datetime:
     """The last instant that a cut in time includes: a plain date counts whole."""
-    return _instant(day, field, timezone, whole_day=True) - (timedelta(0) if isinstance(day, datetime) else timedelta(microseconds=1))
+    return instant(day, field, timezone, whole_day=True) - (timedelta(0) if isinstance(day, datetime) else timedelta(microseconds=1))
 
 
-def _instant(day: Day, field: str, timezone: str, *, whole_day: bool = False) -> datetime:
+def instant(day: Day, field: str, timezone: str, *, whole_day: bool = False) -> datetime:
     """An instant as it is; of a plain date its first, or with ``whole_day`` the first after it."""
     found = None
     with contextlib.suppress(OverflowError):

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+BASE = "base"  # column of contributions
+
+
 class BlobStore(Protocol):
     def put(self, data: bytes) -> Blob: ...
     def get(self, sha256: str) -> bytes:
@@ -169,6 +172,10 @@ class Feature(Component):
         """False for rows known to be 0 (a solar plant at night): not trained on, forecast as 0. None: no opinion."""
         return None
 
+    def source(self, column: str, layout: Layout) -> str | None:
+        """What one of its columns stems from, in the user's words: a column of the data, say. Explanations sum over it. None: itself."""
+        return None
+
     @abstractmethod
     def compute(self, series: "pd.DataFrame", rows: "pd.DatetimeIndex", issued: "pd.DatetimeIndex", layout: Layout) -> "pd.DataFrame":
         """Feature columns for ``rows`` (UTC). ``series``: the whole series by unique sorted UTC timestamp, target and exogenous as columns;
@@ -191,6 +198,15 @@ class FittedModel(ABC):
     @abstractmethod
     def predict(self, features: "pd.DataFrame") -> "pd.DataFrame":
         """Columns ``prediction`` and ``quantile_P..`` (as many as asked for), one row per row of features."""
+
+    def gain(self) -> "pd.Series[float] | None":
+        """By column of the features how much its splits lowered the training loss, in all. None: the model has no such thing."""
+        return None
+
+    def contributions(self, features: "pd.DataFrame") -> "pd.DataFrame | None":
+        """What each column of the features adds to each row's prediction, in the target's unit: the same columns, then BASE, what is
+        predicted without knowing any; each row sums to ``prediction``. None: the model cannot tell."""
+        return None
 
     @abstractmethod
     def to_data(self) -> dict[str, Any]: ...

@@ -12,6 +12,7 @@ from mlsys.clock import Clock
 from mlsys.events.outbox import Outbox
 from mlsys.events.signals import Signals
 from mlsys.registry.datasets import DatasetRepository
+from mlsys.registry.importances import ImportanceRepository
 from mlsys.registry.inventory import InventoryRepository
 from mlsys.registry.models import ModelRepository
 from mlsys.registry.predictions import PredictionRepository
@@ -48,6 +49,7 @@ class UnitOfWork:
     promotions: PromotionRepository
     datasets: DatasetRepository
     predictions: PredictionRepository
+    importances: ImportanceRepository
     inventory: InventoryRepository
 
     def __init__(self, *, engine: sa.Engine, clock: Clock, signals: Signals, as_of: datetime | None = None) -> None:
@@ -68,6 +70,7 @@ class UnitOfWork:
         self.promotions = PromotionRepository(connection=connection, clock=self._clock)
         self.datasets = DatasetRepository(connection=connection, clock=self._clock)
         self.predictions = PredictionRepository(connection=connection, clock=self._clock)
+        self.importances = ImportanceRepository(connection=connection, clock=self._clock)
         self.inventory = InventoryRepository(connection=connection)
         return self
 

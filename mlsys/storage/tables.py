@@ -1,6 +1,6 @@
 """The tables as SQLAlchemy Core sees them, for building queries. Their DDL lives in migrations/; a test compares the two."""
 
-from sqlalchemy import BigInteger, Column, DateTime, Integer, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, Date, DateTime, Integer, MetaData, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData()
@@ -140,7 +140,7 @@ predictions = Table(
     Column("run_id", Text, nullable=False),
     Column("model_name", Text, nullable=False),
     Column("source", Text, nullable=False),
-    Column("model_version_id", Text, nullable=False),
+    Column("model_version_id", Text),
     Column("sha256", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("uri", Text, nullable=False),
@@ -160,4 +160,22 @@ leadership = Table(
     Column("role", Text, primary_key=True),
     Column("epoch", BigInteger, nullable=False),
     Column("expires_at", _INSTANT, nullable=False),
+)
+version_importances = Table(
+    "version_importances",
+    metadata,
+    Column("model_version_id", Text, primary_key=True),
+    Column("content", JSONB, nullable=False),
+    Column("created_at", _INSTANT, nullable=False),
+)
+accuracy_episodes = Table(
+    "accuracy_episodes",
+    metadata,
+    Column("seq", BigInteger, primary_key=True),
+    Column("model_name", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("first_day", Date, nullable=False),
+    Column("last_day", Date, nullable=False),
+    Column("detail", JSONB, nullable=False),
+    Column("created_at", _INSTANT, nullable=False),
 )

@@ -92,6 +92,16 @@ def test_promote_and_demote__and_what_models_shows(place: dict[str, Path], train
     assert [model["name"] for model in answered(place, "models")["items"]] == ["other", "quick"]
 
 
+def test_models__explains_a_version_and_one_of_its_forecasts(place: dict[str, Path], trained: list[str]) -> None:
+    shown = mlsys(place, "models", "quick", "--explain", trained[0], "--timestamp", "2020-03-16T10:00:00Z").stdout
+    for words in ("error grows by", "wind", "MAE ", "Forecast of 2020-03-16 10:00:00", "without knowing any to"):
+        assert words in shown, shown
+    found = answered(place, "models", "quick", "--explain", trained[1])
+    assert (found["model_version_id"], found["prediction"]) == (trained[1], None)
+    assert "no version 'nothing'" in mlsys(place, "models", "quick", "--explain", "nothing", code=2).stderr
+    assert "--explain VERSION_ID" in mlsys(place, "models", "quick", "--timestamp", "2020-03-16", code=2).stderr
+
+
 def test_db__moves_the_schema_and_says_where_it_stands(tmp_path: Path, place: dict[str, Path]) -> None:
     run = partial(mlsys, place | {"home": tmp_path / "home"})
     assert run("db", "current").stdout == "empty\n"

@@ -131,6 +131,12 @@ def test_answers__have_the_shape_that_the_document_says(world: World, document: 
         ("get", "/models/{name}", "/models/quick", None),
         ("get", "/models/{name}/versions", "/models/quick/versions", None),
         ("get", "/models/{name}/versions/{model_version_id}", f"/models/quick/versions/{version}", None),
+        (
+            "get",
+            "/models/{name}/versions/{model_version_id}/explanation",
+            f"/models/quick/versions/{version}/explanation?timestamp=2020-03-10T10:00:00Z",
+            None,
+        ),
         ("get", "/models/{name}/production", "/models/quick/production", None),
         ("get", "/models/{name}/predictions", "/models/quick/predictions", None),
         ("post", "/models/{name}/backfill", "/models/dated/backfill", {**PAST, "dry_run": True}),

@@ -17,6 +17,9 @@ class Calendar(base.Feature):
     def lookback(self, layout: Layout) -> timedelta:
         return timedelta(0)
 
+    def source(self, column: str, layout: Layout) -> str | None:
+        return column.rpartition("_")[0]
+
     def compute(self, series: pd.DataFrame, rows: pd.DatetimeIndex, issued: pd.DatetimeIndex, layout: Layout) -> pd.DataFrame:
         wall = calendar.wall(rows, layout.timezone)
         turns = {"year": wall / (YEAR_DAYS * calendar.DAY_US)}

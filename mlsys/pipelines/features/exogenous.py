@@ -24,6 +24,10 @@ class Exogenous(base.Feature):
     def lookahead(self, layout: Layout) -> timedelta:
         return self.lookback(layout)
 
+    def source(self, column: str, layout: Layout) -> str | None:
+        fitting = [name for name in layout.exogenous or () if column.removeprefix("x.").startswith(name)]
+        return max(fitting, key=len, default=None)  # one column's name may begin with another's
+
     def compute(self, series: pd.DataFrame, rows: pd.DatetimeIndex, issued: pd.DatetimeIndex, layout: Layout) -> pd.DataFrame:
         names = [name for name in layout.exogenous or () if name in series]
         values = series[names].to_numpy(dtype=np.float64)

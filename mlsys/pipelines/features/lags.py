@@ -25,6 +25,9 @@ class Lags(base.Feature):
         cycle = max(layout.frequency, timedelta(days=1))
         return (LONG + 2) * cycle + max(layout.horizon, cycle)
 
+    def source(self, column: str, layout: Layout) -> str | None:
+        return layout.target
+
     def compute(self, series: pd.DataFrame, rows: pd.DatetimeIndex, issued: pd.DatetimeIndex, layout: Layout) -> pd.DataFrame:
         past = _Past(series[layout.target], rows, issued, layout)
         columns = {f"target_lag_{k}": past.lag(k) for k in lag_periods(layout)}

@@ -91,6 +91,24 @@ class FittedLightGBM(base.FittedModel):
                 total += booster.predict(rows, num_threads=1)
         return pd.DataFrame({"prediction": total / len(self._boosters)}, index=features.index)
 
+    def gain(self) -> "pd.Series[float]":
+        """The mean over the boosters."""
+        import numpy as np
+        import pandas as pd
+
+        found = np.mean([booster.feature_importance("gain") for booster in self._boosters], axis=0)
+        gain: pd.Series[float] = pd.Series(np.asarray(found, dtype=np.float64), index=self._columns)
+        return gain
+
+    def contributions(self, features: "pd.DataFrame") -> "pd.DataFrame":
+        """LightGBM's own (Tree SHAP, Lundberg et al. 2020), the mean over the boosters."""
+        import numpy as np
+        import pandas as pd
+
+        rows, _ = matrix(features)
+        found = np.mean([booster.predict(rows, pred_contrib=True, num_threads=1) for booster in self._boosters], axis=0)
+        return pd.DataFrame(found, index=features.index, columns=[*self._columns, base.BASE])
+
     def to_data(self) -> dict[str, Any]:
         return {"trees": [trees(booster.model_to_string()) for booster in self._boosters], "columns": self._columns, "params": self._params}
 
