@@ -52,10 +52,16 @@ class Aside:
         return self._given[sha256] if sha256 in self._given else self._blobs.get(sha256)
 
 
-def told(spec: TrainSpec | PredictSpec, outcome: TrainOutcome | PredictOutcome, witness: Witness) -> dict[str, Any]:
-    """Members of a run's result. ``known_at``: the cut that was in force; ``read``: all rows read, those around the window included."""
+def told(
+    spec: TrainSpec | PredictSpec, outcome: TrainOutcome | PredictOutcome, witness: Witness, *, newest_file: int | None
+) -> dict[str, Any]:
+    """Members of a run's result. ``known_at``: the cut that was in force; ``read``: all rows read, those around the window included.
+
+    ``newest_file``: the data set's newest file then. History that is imported later says that it was known before: it arrived after it.
+    """
     return {
         "known_at": rfc3339(spec.known_at) if spec.known_at else None,
+        "newest_file": newest_file,
         "environment": dict(outcome.environment),
         "read": data_json(outcome.read) if outcome.read else None,
         "files": witness.seen(),

@@ -28,11 +28,12 @@ class TrainHandler:
     def __call__(self, run: Run, reporter: Reporter) -> Conclusion:
         from mlsys.pipelines import training
 
-        spec = train_spec(run, known_at=_cut(self._units, run), champion=self._champion(run))
-        ports = self._ports_for(reporter)
+        known_at, newest = _knowledge(self._units, run)
+        spec = train_spec(run, known_at=known_at, champion=self._champion(run))
+        ports = as_it_stood(self._ports_for(reporter), newest)
         witness = evidence.Witness(ports.files)
         outcome = training.train(spec, replace(ports, files=witness))
-        told = evidence.told(spec, outcome, witness)
+        told = evidence.told(spec, outcome, witness, newest_file=newest)
         return lambda unit: self._conclude(unit, run, outcome) | told
 
     def _champion(self, run: Run) -> Champion | None:
@@ -92,11 +93,12 @@ class PredictHandler:
     def __call__(self, run: Run, reporter: Reporter) -> Conclusion:
         from mlsys.pipelines import prediction
 
-        spec = predict_spec(run, known_at=_cut(self._units, run), issued_at=self._clock.now())
-        ports = self._ports_for(reporter)
+        known_at, newest = _knowledge(self._units, run)
+        spec = predict_spec(run, known_at=known_at, issued_at=self._clock.now())
+        ports = as_it_stood(self._ports_for(reporter), newest)
         witness = evidence.Witness(ports.files)
         outcome = prediction.predict(spec, replace(ports, files=witness))
-        told = evidence.told(spec, outcome, witness)
+        told = evidence.told(spec, outcome, witness, newest_file=newest)
         return lambda unit: self._conclude(unit, run, outcome) | told
 
     def _conclude(self, unit: UnitOfWork, run: Run, outcome: PredictOutcome) -> dict[str, Any]:
@@ -141,13 +143,24 @@ def predict_spec(run: Run, *, known_at: datetime | None, issued_at: datetime, de
     )
 
 
-def _cut(units: Units, run: Run) -> datetime | None:
-    """The cut to read with: the one asked for; of a data set otherwise the present, so that the same can be read again later."""
+def as_it_stood(ports: Ports, newest_file: int | None) -> Ports:
+    """The ports of a job that reads a data set without what arrived after that file; None: as it stands."""
+    if newest_file is None or ports.datasets is None:
+        return ports
+    return replace(ports, datasets=ports.datasets.until(newest_file))
+
+
+def _knowledge(units: Units, run: Run) -> tuple[datetime | None, int | None]:
+    """The cut to read with, and the newest file of the data set that is read: what the same can be read again by later.
+
+    The cut is the one asked for; of a data set otherwise the present.
+    """
     known_at, source = _instant(run.spec["known_at"]), run.spec["definition"]["source"]
-    if known_at is not None or source["type"] != "dataset":
-        return known_at
+    if source["type"] != "dataset":
+        return known_at, None
     with units() as unit:
-        return sources.present(unit, source["name"])
+        now = sources.standing(unit, source["name"])
+    return known_at or now.at, now.newest
 
 
 def _window(run: Run) -> Window:

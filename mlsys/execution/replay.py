@@ -56,6 +56,7 @@ class _Again:
         self._aside = Aside(ports.blobs)
         self._witness = Witness(ports.files)
         threads = self._recorded.get("threads", ports.threads)
+        ports = handlers.as_it_stood(ports, self._result.get("newest_file"))
         self._ports = replace(ports, blobs=self._aside, files=self._witness, threads=threads)
 
     def trained(self) -> dict[str, Any]:
@@ -131,14 +132,10 @@ class _Again:
         return {"why": why, "data": evidence.data_json(outcome.data), "environment": dict(outcome.environment)}
 
     def _files(self) -> list[str]:
-        source = self._run.spec["definition"]["source"]
-        if source["type"] != "dataset":
-            return evidence.files_changed(self._result.get("files") or [], self._witness.seen())
-        cut, started = self._instant(self._result.get("known_at")), self._run.started_at
-        with self._units() as unit:
-            unit.datasets.lock(source["name"], shared=True)
-            found = unit.datasets.files(source["name"], known_at=cut)
-        return [file.sha256 for file in found if file.kind == "appended" and started is not None and file.added_at > started]
+        """Of a data set none: what arrived later is not read, and a file whose bytes differ is refused."""
+        if self._run.spec["definition"]["source"]["type"] == "dataset":
+            return []
+        return evidence.files_changed(self._result.get("files") or [], self._witness.seen())
 
     def _models(self, version: ModelVersion) -> tuple[bytes, bytes]:
         of = f"of version {version.model_version_id}"

@@ -1,11 +1,10 @@
 """Settles a definition whose source is a data set: it must exist and fit, and it says itself when its rows became known."""
 
-from datetime import datetime
 from typing import Any
 
 from mlsys import errors
 from mlsys.records import Dataset, Json
-from mlsys.registry.datasets import unknown
+from mlsys.registry.datasets import Standing, unknown
 from mlsys.registry.unit_of_work import UnitOfWork
 
 
@@ -23,10 +22,10 @@ def settled(unit: UnitOfWork, definition: Json) -> dict[str, Any]:
     return {**definition, "created_at": dataset.created_at}
 
 
-def present(unit: UnitOfWork, name: str) -> datetime:
-    """The instant up to which a data set's rows are known now, for good: whatever arrives later is stamped later."""
+def standing(unit: UnitOfWork, name: str) -> Standing:
+    """How a data set stands now: what arrives later is stamped later, and has a higher file id even where it is history imported late."""
     unit.datasets.lock(name, shared=True)
-    return unit.datasets.standing(name)[1]
+    return unit.datasets.standing(name)
 
 
 def _fault(dataset: Dataset, definition: Json) -> str | None:

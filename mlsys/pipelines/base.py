@@ -64,6 +64,10 @@ class DataSets(Protocol):
         """
         ...
 
+    def until(self, newest: int) -> Self:
+        """The data set as it was when the file of this id was its newest: without what arrived later, whatever its created_at says."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ports:

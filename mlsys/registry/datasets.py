@@ -6,7 +6,7 @@ created_at lies before a listing can appear after it, and what was known at D ne
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -31,7 +31,8 @@ _STANDING = sa.text(
     """
 SELECT (SELECT definition FROM datasets WHERE name = :name ORDER BY seq DESC LIMIT 1),
        greatest(clock_timestamp(), (SELECT max(added_at) FROM dataset_files WHERE dataset = :name)),
-       (SELECT coalesce(max(replaced_by), 0) FROM dataset_replacements WHERE dataset = :name)
+       (SELECT coalesce(max(replaced_by), 0) FROM dataset_replacements WHERE dataset = :name),
+       coalesce((SELECT id FROM dataset_files WHERE dataset = :name ORDER BY added_at DESC LIMIT 1), 0)
 """
 )
 _first = sa.select(sa.func.min(_d.seq).label("first_seq"), sa.func.min(_d.created_at).label("defined_at"), _d.name).group_by(_d.name)
@@ -53,6 +54,20 @@ _STATE = (
     .join(_FIRST, _FIRST.c.name == _LATEST.c.name)
     .outerjoin(_HELD, _HELD.c.dataset == _LATEST.c.name)
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A data set at the time ``at``: that of the database, which stamps rows, and never before the last stamp.
+
+    ``generation``: number of the last replacement (0: none); who lists files now reads none that this or an earlier one took out.
+    ``newest``: id of the file that was added last (0: none); whatever arrives later has a higher one.
+    """
+
+    dataset: Dataset
+    at: datetime
+    generation: int
+    newest: int
 
 
 class DatasetRepository:
@@ -95,16 +110,12 @@ class DatasetRepository:
     def names(self) -> Sequence[str]:
         return list(self._connection.scalars(sa.select(_d.name).distinct().order_by(_d.name)))
 
-    def standing(self, name: str) -> tuple[Dataset, datetime, int]:
-        """The data set, the time, and the number of the last replacement (0: none). The caller holds the lock, shared will do.
-
-        The time is that of the database, which stamps rows, and never before the last stamp. Whoever lists files now reads none that this
-        replacement or an earlier one took out.
-        """
-        definition, now, generation = self._connection.execute(_STANDING, {"name": name}).one()
+    def standing(self, name: str) -> Standing:
+        """How the data set stands now. The caller holds the lock, shared will do. Raises NotFound."""
+        definition, now, generation, newest = self._connection.execute(_STANDING, {"name": name}).one()
         if definition is None:
             raise unknown(name)
-        return _dataset(name, definition), now, int(generation)
+        return Standing(dataset=_dataset(name, definition), at=now, generation=int(generation), newest=int(newest))
 
     def stamp(self, name: str) -> datetime:
         """The created_at of rows that are added now. The caller holds the lock alone."""
@@ -116,13 +127,20 @@ class DatasetRepository:
         statement = sa.insert(tables.dataset_files).values(dataset=name, **file).returning(_f.id)
         return int(self._connection.execute(statement).scalar_one())
 
-    def files(self, name: str, *, window: Window | None = None, known_at: datetime | None = None) -> Sequence[DataFile]:
-        """The present files that can hold rows of the window known then, oldest first. The caller holds the lock, shared will do."""
+    def files(
+        self, name: str, *, window: Window | None = None, known_at: datetime | None = None, newest: int | None = None
+    ) -> Sequence[DataFile]:
+        """The present files that can hold rows of the window known then, oldest first. The caller holds the lock, shared will do.
+
+        ``newest``: none that arrived after the file of this id (a compacted file may hold rows that arrived before and after it).
+        """
         query = sa.select(*(_f[column] for column in _FILE)).where(_f.dataset == name, _LIVE)
         if window is not None:
             query = query.where(_f.first_timestamp < window.end, _f.last_timestamp >= window.start)
         if known_at is not None:
             query = query.where(_f.first_created_at <= known_at)
+        if newest is not None:
+            query = query.where((_f.id <= newest) | (_f.kind == "compacted"))
         return [DataFile(**row) for row in self._connection.execute(query.order_by(_f.id)).mappings()]
 
     def replace(self, name: str, files: Sequence[int], *, by: int) -> None:

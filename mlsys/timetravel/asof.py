@@ -28,7 +28,8 @@ class Stored:
 @dataclass(frozen=True, kw_only=True)
 class Ask:
     """``columns`` may hold the data set's name of created_at. ``issued``: each row is cut at its own issue time as well: microseconds of
-    lead, or True for the table LEADS. ``after``: only rows whose key comes after this one (timestamp first)."""
+    lead, or True for the table LEADS. ``after``: only rows whose key comes after this one (timestamp first). ``newest``: only rows that
+    arrived in the file of this id or before it."""
 
     columns: tuple[str, ...]
     window: Window | None = None
@@ -37,11 +38,12 @@ class Ask:
     ordered: bool = False
     after: tuple[datetime | str | int, ...] = ()
     limit: int | None = None
+    newest: int | None = None
 
 
 def statement(dataset: Dataset, stored: Sequence[Stored], ask: Ask) -> str:
     """One row per key: the newest created_at within the cut; of equal ones that of the file that arrived last."""
-    base, rest = _split(stored)
+    base, rest = _split(stored, ask)
     asked = ask.columns
     if ask.ordered:
         ask = replace(ask, columns=(*dataset.keys, *asked))
@@ -78,13 +80,18 @@ def revised(dataset: Dataset, new: Path, old: Sequence[Stored], within: Window) 
     return f"SELECT count(DISTINCT ({', '.join(f'n.{quoted(key)}' for key in dataset.keys)})), min({at}), max({at}) {found}"
 
 
-def _split(stored: Sequence[Stored]) -> tuple[list[Stored], list[Stored]]:
+def _split(stored: Sequence[Stored], ask: Ask) -> tuple[list[Stored], list[Stored]]:
     """The largest files of which no two overlap in time, and the others."""
     base: list[Stored] = []
     rest: list[Stored] = []
     for each in sorted(stored, key=lambda one: (-one.file.rows, one.file.id)):
-        (rest if any(_overlap(each, other) for other in base) else base).append(each)
+        (rest if _blended(each, ask) or any(_overlap(each, other) for other in base) else base).append(each)
     return base, rest
+
+
+def _blended(one: Stored, ask: Ask) -> bool:
+    """Whether the file may hold rows that arrived too late to be asked for: then what it says of successors is not to be relied on."""
+    return ask.newest is not None and one.file.id > ask.newest
 
 
 def _overlap(one: Stored, other: Stored) -> bool:
@@ -93,9 +100,11 @@ def _overlap(one: Stored, other: Stored) -> bool:
 
 def _pick(dataset: Dataset, ask: Ask, base: Sequence[Stored], rest: Sequence[Stored]) -> str:
     among = _union(dataset, ask, rest)
-    if any(_overlap(one, other) for index, one in enumerate(rest) for other in rest[:index]):
+    if any(_blended(one, ask) for one in rest) or any(_overlap(one, other) for index, one in enumerate(rest) for other in rest[:index]):
         newest = f"row_number() OVER (PARTITION BY {_listed(dataset.keys)} ORDER BY {CREATED} DESC, {FILE} DESC) = 1"
         among = f"SELECT * FROM ({among}) QUALIFY {newest}"
+    if not base:
+        return f"SELECT {_output(dataset, ask, 'r')} FROM ({among}) AS r"
     pairs = [(one, other) for one in base for other in rest if _overlap(one, other)]
     always = all(one.file.last_created_at < other.file.first_created_at for one, other in pairs)
     newer = "" if always else f" AND {_newer('r', 'b')}"
@@ -118,7 +127,9 @@ def _visible(dataset: Dataset, ask: Ask, one: Stored) -> str:
     cut = _cut(dataset, ask)
     if cut and (ask.issued is not False or ask.known_at is None or one.file.last_created_at > ask.known_at):
         where.append(f"{CREATED} <= {cut}")
-    if one.file.stamped_at is None:
+    if _blended(one, ask):
+        where.append(f"{FILE} <= {ask.newest}")
+    elif one.file.stamped_at is None:
         where.append(f"({SUPERSEDED} IS NULL{f' OR {SUPERSEDED} > {cut}' if cut else ''})")
     source = f"({_rows(dataset, [*dataset.keys, *values], one, superseded=True)})"
     if ask.issued is True:

@@ -45,20 +45,23 @@ class Reader:
         self._mutex = threading.Lock()
 
     @contextmanager
-    def snapshot(self, name: str, *, window: Window | None = None, known_at: datetime | None = None) -> Iterator[Snapshot]:
+    def snapshot(
+        self, name: str, *, window: Window | None = None, known_at: datetime | None = None, newest: int | None = None
+    ) -> Iterator[Snapshot]:
         """The files stay until the block is left. Raises NotFound, DamagedArtifact."""
         with ExitStack() as kept:
             with self._units() as unit:
                 unit.datasets.lock(name, shared=True)
-                dataset, at, generation = unit.datasets.standing(name)
-                found = unit.datasets.files(name, window=window, known_at=known_at)
-                kept.enter_context(self._locks.held(name, generation))
-            yield Snapshot(dataset=dataset, stored=[self.stored(file) for file in found], at=at)
+                now = unit.datasets.standing(name)
+                found = unit.datasets.files(name, window=window, known_at=known_at, newest=newest)
+                kept.enter_context(self._locks.held(name, now.generation))
+            yield Snapshot(dataset=now.dataset, stored=[self.stored(file) for file in found], at=now.at)
 
     @contextmanager
     def rows(self, name: str, ask: Ask, *, layout: Layout | None = None) -> Iterator["pa.RecordBatchReader"]:
         """A stream of the rows asked for. ``layout`` says the issue times of an ask with ``issued``. Raises NotFound, DamagedArtifact."""
-        with self.snapshot(name, window=ask.window, known_at=ask.known_at) as snapshot, self.query(snapshot, ask, layout=layout) as reader:
+        listed = self.snapshot(name, window=ask.window, known_at=ask.known_at, newest=ask.newest)
+        with listed as snapshot, self.query(snapshot, ask, layout=layout) as reader:
             yield reader
 
     @contextmanager
@@ -98,9 +101,13 @@ class Reader:
 class JobPort:
     """pipelines.base.DataSets over a Reader."""
 
-    def __init__(self, *, reader: Reader, units: Units) -> None:
+    def __init__(self, *, reader: Reader, units: Units, newest: int | None = None) -> None:
         self._reader = reader
         self._units = units
+        self._newest = newest
+
+    def until(self, newest: int) -> "JobPort":
+        return JobPort(reader=self._reader, units=self._units, newest=newest)
 
     def schema(self, name: str) -> "pa.Schema":
         with self._units() as unit:
@@ -116,6 +123,7 @@ class JobPort:
             window=query.window,
             known_at=query.known_at,
             issued=_issued(query) if query.issued else False,
+            newest=self._newest,
         )
         with self._reader.rows(name, ask, layout=query.layout) as reader:
             return reader.read_all()

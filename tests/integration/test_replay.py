@@ -13,6 +13,7 @@ from front import WAIT, World
 
 from mlsys.pipelines import environment
 from mlsys.storage.artifacts import FolderBlobs
+from mlsys.timetravel.compaction import Compactor
 
 MODELS = {
     "quick": front.definition(),
@@ -191,19 +192,24 @@ def test_replay__names_the_file_of_a_data_set_that_is_lost(world: World, fault: 
     assert "of the data set plant" in found["reason"]
 
 
-def test_replay__names_the_file_that_brought_history_in_later(world: World) -> None:
+@pytest.mark.parametrize("compacted", [False, True])
+def test_replay__reads_no_history_that_was_imported_later(world: World, compacted: bool) -> None:
+    """Its created_at says that it was known by then, but the run cannot have seen it."""
     dataset(world)
-    run = front.train(world.client, dataset="plant")
-    append(world, front.hourly().iloc[100:200].assign(power=50.0, created_at="2020-06-01T00:00:00Z"))
-    append(
-        world,
-        pd.DataFrame(
-            {"time": [front.hourly()["time"].iloc[0] - timedelta(hours=1)], "power": 3.0, "wind": 1.0, "created_at": "2020-06-01T00:00:00Z"}
-        ),
-    )
-    found = replay(world, run)
-    assert found["why"][0]["cause"] == "data_changed"
-    assert len(found["why"][0]["files"]) == 2
+    runs = [front.train(world.client, dataset="plant"), front.predict(world.client, dataset="plant")]
+    append(world, front.hourly().iloc[100:1900].assign(power=50.0, created_at=runs[0]["result"]["known_at"]))
+    before = front.hourly()["time"].iloc[0] - timedelta(hours=1)
+    append(world, pd.DataFrame({"time": [before], "power": 3.0, "wind": 1.0, "created_at": "2020-06-01T00:00:00Z"}))
+    if compacted:
+        service = world.system.data.service
+        parts = {"units": service._units, "blobs": service._blobs, "engine": service._engine, "reader": service._reader}
+        assert Compactor(**parts, fewest=2).compact("plant") > 1
+    for run in runs:
+        found = replay(world, run)
+        assert (found["verdict"], found["why"]) == ("identical", [])
+    again = front.train(world.client, dataset="plant")
+    assert again["result"]["data"] != runs[0]["result"]["data"]
+    assert replay(world, again)["verdict"] == "identical"
 
 
 def test_replay__uses_the_threads_that_were_recorded_whatever_runs_now(database_url: str, tmp_path: Path) -> None:

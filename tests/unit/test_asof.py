@@ -46,10 +46,12 @@ class Model:
 
     rows: list[Row] = field(default_factory=list)
 
-    def known(self, window: Window | None, known_at: datetime | None, issue: str | None = None) -> dict[tuple[datetime, str], Row]:
+    def known(
+        self, window: Window | None, known_at: datetime | None, issue: str | None = None, newest: int | None = None
+    ) -> dict[tuple[datetime, str], Row]:
         found: dict[tuple[datetime, str], Row] = {}
         for row in sorted(self.rows, key=lambda row: (row.created, row.arrival)):
-            late = known_at is not None and row.created > known_at
+            late = (known_at is not None and row.created > known_at) or (newest is not None and row.arrival > newest)
             if late or (issue is not None and row.created > issue_time(row.time, issue)):
                 continue
             if window is None or window.start <= row.time < window.end:
@@ -90,7 +92,12 @@ steps = st.lists(
     max_size=9,
 )
 questions = st.lists(
-    st.tuples(st.none() | st.tuples(st.integers(-5, 60), st.integers(1, 40)), st.none() | st.integers(0, 40), st.sampled_from(ISSUES)),
+    st.tuples(
+        st.none() | st.tuples(st.integers(-5, 60), st.integers(1, 40)),
+        st.none() | st.integers(0, 40),
+        st.sampled_from(ISSUES),
+        st.none() | st.integers(0, 8),
+    ),
     min_size=1,
     max_size=4,
 )
@@ -111,10 +118,11 @@ def test_asof__answers_as_a_list_in_memory_would(world: front.World, steps: list
         else:
             add(world, name, model, kind, what, values)
     cuts = sorted({row.created for row in model.rows})
-    for window, cut, issue in questions:
+    arrivals = sorted({row.arrival for row in model.rows})
+    for window, cut, issue, arrived in questions:
         known_at = None if cut is None else (cuts[cut // 2 % len(cuts)] - timedelta(microseconds=cut % 2)) if cuts else DAYS[0]
         within = window and Window(start=START + window[0] * HOUR, end=START + (window[0] + window[1]) * HOUR)
-        check(world, name, model, within, known_at, issue)
+        check(world, name, model, within, known_at, issue, arrivals[arrived % len(arrivals)] if arrivals and arrived is not None else None)
 
 
 def add(world: front.World, name: str, model: Model, kind: str, what: Sequence[Any], values: Iterator[int]) -> None:
@@ -134,17 +142,26 @@ def add(world: front.World, name: str, model: Model, kind: str, what: Sequence[A
     model.rows += [Row(time, site, value, created or told.created_at, told.file) for time, site, value, created in rows]
 
 
-def check(world: front.World, name: str, model: Model, window: Window | None, known_at: datetime | None, issue: str | None) -> None:
-    ask = Ask(columns=("time", "site", "power", "created_at"), window=window, known_at=known_at, ordered=True)
-    expected = model.known(window, known_at)
+def check(
+    world: front.World,
+    name: str,
+    model: Model,
+    window: Window | None,
+    known_at: datetime | None,
+    issue: str | None,
+    newest: int | None,
+) -> None:
+    ask = Ask(columns=("time", "site", "power", "created_at"), window=window, known_at=known_at, ordered=True, newest=newest)
+    expected = model.known(window, known_at, newest=newest)
     with world.system.data.reader.rows(name, ask) as reader:
         answer = [tuple(row.values()) for row in reader.read_all().to_pylist()]
     assert answer == [(*key, row.value, row.created) for key, row in sorted(expected.items())]
-    table, _ = reading.read(source(world, name), query(window, known_at, issue))
-    then = expected if issue is None else model.known(window, known_at, issue)
+    table, _ = reading.read(source(world, name, newest), query(window, known_at, issue))
+    then = expected if issue is None else model.known(window, known_at, issue, newest)
     winds = [-then[key].value if key in then else None for key in sorted(expected, key=lambda key: (key[1], key[0]))]
     assert table["wind"].to_pylist() == winds
-    plain, _ = reading.read(Frame(model.rows), query(window, known_at, issue))
+    arrived = [row for row in model.rows if newest is None or row.arrival <= newest]
+    plain, _ = reading.read(Frame(arrived), query(window, known_at, issue))
     assert fingerprint.sha256(plain) == fingerprint.sha256(table)
 
 
@@ -153,9 +170,9 @@ def query(window: Window | None, known_at: datetime | None, issue: str | None) -
     return Query(layout=layout, window=window, known_at=known_at)
 
 
-def source(world: front.World, name: str) -> DatasetSource:
+def source(world: front.World, name: str, newest: int | None) -> DatasetSource:
     port = JobPort(reader=world.system.data.reader, units=world.system.services.units)
-    return DatasetSource(name=name, datasets=port)
+    return DatasetSource(name=name, datasets=port if newest is None else port.until(newest))
 
 
 class Frame(DataSource):
