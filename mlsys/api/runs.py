@@ -1,4 +1,4 @@
-"""/runs: the run registry, and what asks for a run once more."""
+"""/runs: the run registry, what asks for a run once more, and what stops one."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -71,6 +71,15 @@ def build(services: Services) -> Blueprint:
             if foreign:
                 raise errors.Invalid(dict.fromkeys(sorted(foreign), "Unknown field."))
             return jobs.answered(services, services.jobs.retry(id, body, trigger={"type": "api"}))
+
+    @runs.route("/<id>/cancel")
+    class Cancel(MethodView):
+        @runs.arguments(schemas.CancelBody, required=False)
+        @runs.response(202, schemas.RunOut, headers={"Location": {"schema": {"type": "string"}}})
+        @runs.alt_response(200, schema=schemas.RunOut, description="The run has ended: it was queued, or Prefer: wait held the answer.")
+        def post(self, body: Mapping[str, Any], id: str) -> Response:
+            """Stop a run: a queued one at once, a running one at its next step, ``cancelling`` until then. 409 for one that has ended."""
+            return jobs.answered(services, services.jobs.cancel(id))
 
     @runs.route("/<id>/replay")
     class Replay(MethodView):

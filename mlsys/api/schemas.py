@@ -82,6 +82,10 @@ class ReplayBody(ma.Schema):
     """Nothing to say: a replay is of what was."""
 
 
+class CancelBody(ma.Schema):
+    """Nothing to say."""
+
+
 class PromoteBody(ma.Schema):
     model_name = name(required=True)
     model_version_id = name(required=True)

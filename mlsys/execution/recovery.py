@@ -61,8 +61,12 @@ class Recovery:
         unattended = unit.runs.unattended(lock_class=LOCK_CLASS, owner=self._presence.owner)
         mine = self._runner.pending  # after the query: whatever ended in between has left the state that crash() expects
         again = False
-        for run_id, attempt in unattended:
-            if run_id in mine or not unit.runs.crash(run_id, attempt=attempt, reason=_REASON) or attempt >= self._max_attempts:
+        for run_id, attempt, status in unattended:
+            if run_id in mine:
+                continue
+            if status == "cancelling":  # stopped, if not in the way that was meant
+                unit.runs.cancelled(run_id, attempt=attempt)
+            if not unit.runs.crash(run_id, attempt=attempt, reason=_REASON) or attempt >= self._max_attempts:
                 continue
             again = unit.runs.requeue(run_id, expected="crashed") or again
         return again

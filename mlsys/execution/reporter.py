@@ -43,7 +43,7 @@ class RunReporter:
             _log.warning("run %s: progress not stored, the database is away", self._run.id)
             return
         if not held:
-            raise errors.Cancelled("The run was taken away from this process.")
+            raise errors.Cancelled("The run is to stop, or was taken away from this process.")
 
     def log(self, message: str, *, level: Literal["info", "warning", "error"] = "info") -> None:
         _log.log(_LEVELS[level], "run %s: %s", self._run.id, message)

@@ -103,8 +103,8 @@ class Runner:
             self._conclude(run, conclusion)
         except Stopping:
             self._give_back(run)
-        except errors.Cancelled as error:
-            _log.info("run %s: %s", run.id, error.message)
+        except errors.Cancelled:
+            self._cancelled(run)
         except errors.DatabaseUnavailable:  # no fault of the work: recovery finds the run, and it is tried again
             raise
         except errors.MlsysError as error:
@@ -124,23 +124,34 @@ class Runner:
     def _conclude(self, run: Run, conclusion: Conclusion) -> None:
         with self._units() as unit:
             result = conclusion(unit)
-            if self._finish(unit, run, "succeeded", {"result": result}):
+            held = unit.runs.finish(run.id, "succeeded", {"result": result}, owner=self._presence.owner, attempt=run.attempt)
+            if held:
                 unit.commit()
+        if not held:
+            self._cancelled(run)
 
     @_patient
     def _fail(self, run: Run, kind: str, message: str) -> None:
         with self._units() as unit:
-            if self._finish(unit, run, "failed", {"error": {"kind": kind, "message": message}}):
-                unit.commit()
+            error = {"error": {"kind": kind, "message": message}}
+            held = unit.runs.finish(run.id, "failed", error, owner=self._presence.owner, attempt=run.attempt)
+            unit.commit()
+        if not held:
+            self._cancelled(run)
 
-    def _finish(self, unit: UnitOfWork, run: Run, status: str, detail: dict[str, Any]) -> bool:
-        held = unit.runs.finish(run.id, status, detail, owner=self._presence.owner, attempt=run.attempt)
+    @_patient
+    def _cancelled(self, run: Run) -> None:
+        """Of a run that this process may not conclude any more: it was cancelled, and ends here; or it is no longer ours."""
+        with self._units() as unit:
+            held = unit.runs.cancelled(run.id, owner=self._presence.owner, attempt=run.attempt)
+            unit.commit()
         if not held:  # concluded already by a commit whose answer was lost, or crashed and given to another
             _log.warning("run %s is not held by this process any more: nothing written", run.id)
-        return held
 
     @_patient
     def _give_back(self, run: Run) -> None:
         with self._units() as unit:
-            unit.runs.requeue(run.id, expected="running", owner=self._presence.owner)
+            given = unit.runs.requeue(run.id, expected="running", owner=self._presence.owner)
             unit.commit()
+        if not given:
+            self._cancelled(run)

@@ -45,6 +45,14 @@ class JobService:
             repeats.check(run, asked)
             return self._queue(unit, run.kind, self._again(unit, run, asked), trigger)
 
+    def cancel(self, run_id: str) -> Run:
+        """A queued run is cancelled; a running one is ``cancelling`` until its next step. Raises NotFound, Conflict for an ended one."""
+        with self._units() as unit:
+            unit.runs.cancel(run_id)
+            run = unit.runs.get(run_id)
+            unit.commit()
+        return run
+
     def replay(self, run_id: str) -> Run:
         """Queues a run that does another once more and compares. Raises NotFound, Conflict."""
         with self._units() as unit:

@@ -17,9 +17,10 @@ from mlsys.records import Json, LogLine, Run, RunChange
 from mlsys.registry.pages import Page, page
 from mlsys.storage import tables
 
-EVENT_OF = {
+EVENT_OF: Mapping[str, str | None] = {
     "queued": types.RUN_QUEUED,
     "running": types.RUN_STARTED,
+    "cancelling": None,  # on its way: told by the history, and by the event of what it ends in
     "succeeded": types.RUN_SUCCEEDED,
     "failed": types.RUN_FAILED,
     "crashed": types.RUN_CRASHED,
@@ -30,13 +31,13 @@ _TOLD = """
 told AS (
     INSERT INTO run_history (run_id, status, attempt, at, detail)
     SELECT id, :status, attempt, :at, CAST(:detail AS jsonb) FROM moved
+), news AS (
+    SELECT jsonb_build_object('run_id', id, 'kind', kind, 'model_name', model_name, 'attempt', attempt,
+                              'status', CAST(:status AS text)) || CAST(:detail AS jsonb) AS data FROM moved
 ), event AS (
-    INSERT INTO events (type, timestamp, data)
-    SELECT :event, :at, jsonb_build_object('run_id', id, 'kind', kind, 'model_name', model_name, 'attempt', attempt,
-                                           'status', CAST(:status AS text)) || CAST(:detail AS jsonb)
-    FROM moved RETURNING data
+    INSERT INTO events (type, timestamp, data) SELECT :event, :at, data FROM news WHERE CAST(:event AS text) IS NOT NULL
 )
-SELECT data FROM event
+SELECT data FROM news
 """
 _ADD = sa.text(
     """
@@ -55,9 +56,9 @@ WITH moved AS (
     UPDATE run_state s SET
         status = :status,
         attempt = s.attempt + CASE WHEN :status = 'queued' THEN 1 ELSE 0 END,
-        owner = CASE WHEN :status = 'running' THEN CAST(:owner AS bigint) END,
+        owner = CASE :status WHEN 'running' THEN CAST(:owner AS bigint) WHEN 'cancelling' THEN s.owner END,
         started_at = CASE :status WHEN 'running' THEN :at WHEN 'queued' THEN NULL ELSE s.started_at END,
-        finished_at = CASE WHEN :status IN ('running', 'queued') THEN NULL ELSE CAST(:at AS timestamptz) END,
+        finished_at = CASE WHEN :status IN ('running', 'queued', 'cancelling') THEN NULL ELSE CAST(:at AS timestamptz) END,
         progress = CASE WHEN :status IN ('running', 'queued') THEN NULL ELSE s.progress END
     FROM runs r
     WHERE r.id = s.run_id AND s.run_id = :id AND s.status = :expected
@@ -73,9 +74,11 @@ _PROGRESS = sa.text(
     "WHERE run_id = :id AND status = 'running' AND owner = :owner AND attempt = :attempt"
 )
 _LOG = sa.text("INSERT INTO run_logs (run_id, attempt, at, level, message) VALUES (:id, :attempt, :at, :level, :message)")
+_PRESENT = sa.text("SELECT status FROM run_state WHERE run_id = :id FOR UPDATE")
 _UNATTENDED = sa.text(
     """
-SELECT run_id, attempt FROM run_state WHERE status IN ('running', 'cancelling') AND (owner IS NULL OR owner = :owner OR owner NOT IN (
+SELECT run_id, attempt, status FROM run_state
+WHERE status IN ('running', 'cancelling') AND (owner IS NULL OR owner = :owner OR owner NOT IN (
     SELECT (CAST(objid AS bigint)) FROM pg_locks WHERE locktype = 'advisory' AND classid = :lock_class AND granted
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))) ORDER BY run_seq
 """
@@ -136,6 +139,21 @@ class RunRepository:
         """Ends a run that ``owner`` holds in this attempt. False, and nothing is written, when it has been taken away meanwhile."""
         return self._move(id, status, detail, expected="running", held_by=owner, held_attempt=attempt)
 
+    def cancel(self, id: str) -> None:
+        """Ends a queued run; asks the process that works on a running one to stop. Raises NotFound, Conflict for one that has ended."""
+        status = self._connection.execute(_PRESENT, {"id": id}).scalar_one_or_none()  # waits for a conclusion that is being committed
+        if status == "queued":
+            self._move(id, "cancelled", expected="queued")
+        elif status == "running":
+            self._move(id, "cancelling", expected="running")
+        elif status != "cancelling":
+            run = self.get(id)
+            raise errors.Conflict(f"The run {run.id} has {run.status} already; only a run that has not ended can be cancelled.")
+
+    def cancelled(self, id: str, *, attempt: int, owner: int | None = None) -> bool:
+        """Ends a run that was asked to stop, once nobody works on it any more."""
+        return self._move(id, "cancelled", expected="cancelling", held_by=owner, held_attempt=attempt)
+
     def crash(self, id: str, *, attempt: int, reason: str) -> bool:
         """Notes that the process of a run died."""
         error = {"error": {"kind": "crashed", "message": reason}}
@@ -189,9 +207,10 @@ class RunRepository:
         lines = [LogLine(at=row["at"], attempt=row["attempt"], level=row["level"], message=row["message"]) for row in rows]
         return Page(items=lines, next_cursor=following)
 
-    def unattended(self, *, lock_class: int, owner: int) -> Sequence[tuple[str, int]]:
-        """(run, attempt) of what runs for an owner without a lock of ``lock_class`` (its process is gone), and all that ``owner`` has."""
-        return [(row[0], row[1]) for row in self._connection.execute(_UNATTENDED, {"lock_class": lock_class, "owner": owner})]
+    def unattended(self, *, lock_class: int, owner: int) -> Sequence[tuple[str, int, str]]:
+        """(run, attempt, status) of what ``owner`` has, and of what owners without a lock of ``lock_class`` have: their process is gone."""
+        rows = self._connection.execute(_UNATTENDED, {"lock_class": lock_class, "owner": owner})
+        return [(row.run_id, row.attempt, row.status) for row in rows]
 
     def readers(self, dataset: str, *, start: datetime, end: datetime, limit: int) -> Sequence[Mapping[str, Any]]:
         """Succeeded runs that used rows of a data set from ``start`` to ``end`` (included), newest first, with the version each made."""
@@ -226,7 +245,7 @@ class RunRepository:
         event, at = EVENT_OF[status], self._clock.now()
         told = {"status": status, "event": event, "detail": json.dumps(detail), "at": at}
         data = self._connection.execute(statement, values | told).scalar_one_or_none()
-        if data is not None:
+        if data is not None and event is not None:
             self._outbox.noted(Event(type=event, timestamp=at, data=data))
         return data is not None
 

@@ -3,54 +3,20 @@
 import os
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import front
 import pytest
 import sqlalchemy as sa
-from front import PREDICT, TRAIN, World
+from front import PREDICT, TRAIN
+from holding import held_by_a_dead_process, history, hold, run_of, until
 
 from mlsys.execution.presence import LOCK_CLASS
 from mlsys.records import Run
 from mlsys.storage import tables
 
 MODELS = {"quick": front.definition()}
-
-
-def history(world: World, id: str) -> list[tuple[str, int]]:
-    with world.system.services.units() as unit:
-        return [(change.status, change.attempt) for change in reversed(unit.runs.history(id, limit=50, cursor=None).items)]
-
-
-def run_of(world: World, id: str) -> Run:
-    with world.system.services.units() as unit:
-        return unit.runs.get(id)
-
-
-def held_by_a_dead_process(world: World, *, attempts: int = 1) -> str:
-    """A run that is in the hands of an owner that holds no lock, for the given time."""
-    world.system.runner.launch = lambda run_id: None  # type: ignore[method-assign]
-    world.system.services.jobs._launch = world.system.runner.launch
-    answer = world.client.post("/job/train", json=TRAIN)
-    assert answer.json is not None
-    id: str = answer.json["id"]
-    for attempt in range(1, attempts + 1):
-        with world.system.services.units() as unit:
-            unit.runs.claim(id, owner=1)
-            if attempt < attempts:
-                unit.runs.crash(id, attempt=attempt, reason="test")
-                unit.runs.requeue(id, expected="crashed")
-            unit.commit()
-    return id
-
-
-def until(true: Callable[[], Any], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.02)
 
 
 def test_recovery__a_run_of_a_dead_process_is_crashed_and_tried_again(tmp_path: Path, database_url: str) -> None:
@@ -107,28 +73,6 @@ def test_recovery__leaves_alone_what_this_process_works_on(tmp_path: Path, datab
         gate.open.set()
         assert world.system.services.waiter.wait(answer.json["id"], seconds=30).status == "succeeded"
         assert history(world, answer.json["id"]) == [("queued", 1), ("running", 1), ("succeeded", 1)]
-
-
-class Gate:
-    """Where a job waits, as a long one would, telling of itself now and then."""
-
-    def __init__(self) -> None:
-        self.entered, self.open = threading.Event(), threading.Event()
-
-
-def hold(world: World, monkeypatch: pytest.MonkeyPatch) -> Gate:
-    gate = Gate()
-    real = world.system.runner._handlers["train"]
-
-    def slow(run: Run, reporter: Any) -> Any:
-        gate.entered.set()
-        while not gate.open.wait(0.05):
-            reporter.progress("fit", 0, 1)
-            reporter._last = ("", 0.0)
-        return real(run, reporter)
-
-    monkeypatch.setitem(world.system.runner._handlers, "train", slow)  # type: ignore[arg-type]
-    return gate
 
 
 def test_stop__gives_a_running_job_back_to_the_queue_and_the_next_start_finishes_it(

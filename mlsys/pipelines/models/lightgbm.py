@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 END = "end of trees\n"
-EVERY = 25  # boosting rounds between two reports of progress
 SMALL = 60  # min_child_samples, lowered where there are fewer than a hundred times as many rows
 ALIASES = {"n_estimators": "num_iterations"}
 DEFAULTS: Mapping[str, Any] = {
@@ -146,11 +145,9 @@ def _seeds(seed: int) -> dict[str, int]:
 
 
 def _report(reporter: base.Reporter, before: int, total: int) -> Callable[[Any], None]:
-    """A callback that tells of every EVERY-th round, and lets Cancelled end the training."""
+    """A callback that tells of every round (a reporter leaves most of them out by itself), and lets Cancelled end the training."""
 
     def tell(state: Any) -> None:
-        done = state.iteration + 1
-        if done % EVERY == 0 or done == state.end_iteration:
-            reporter.progress("fit", before + done, total)
+        reporter.progress("fit", before + state.iteration + 1, total)
 
     return tell
