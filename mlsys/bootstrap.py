@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from mlsys.execution.waiting import RunWaiter
 from mlsys.monitoring.explanations import Explainer
 from mlsys.pipelines.base import DataSets, Ports, Reporter
 from mlsys.pipelines.files import DataRoots
+from mlsys.registry.idempotency import Keys
 from mlsys.registry.production import Production
 from mlsys.registry.schema import Schema
 from mlsys.registry.unit_of_work import UnitOfWork, Units
@@ -130,7 +132,8 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
         statement_timeout_seconds=config.database.statement_timeout_seconds,
     )
     signals = Signals()
-    units = partial(UnitOfWork, engine=engine, clock=clock, signals=signals)
+    keys = Keys(engine=engine, lifetime=timedelta(hours=config.server.idempotency_hours))
+    units = partial(UnitOfWork, engine=engine, clock=clock, signals=signals, before_commit=keys.note)
     blobs, files = FolderBlobs(folder=_store(config)), _files(config)
     data = _data(config, units, FolderBlobs(folder=_store(config) / "datasets"), database=engine)
     ports_for = partial(_ports, config=config, blobs=blobs, files=files, datasets=JobPort(reader=data.reader, units=units))
@@ -155,6 +158,7 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
         explainer=Explainer(units=units, ports=partial(ports_for, declarations.Silent())),
         schema=schema,
         units=units,
+        keys=keys,
         waiter=RunWaiter(units=units, signals=signals, limit=max(1, config.server.threads // 2)),
         health=partial(
             health.report,

@@ -48,6 +48,10 @@ class Conflict(MlsysError):
     """The thing's present state does not allow this."""
 
 
+class Repeated(Conflict):
+    """The same request has been carried out already."""
+
+
 class StalePrecondition(MlsysError):
     """The caller's idea of the present state is out of date."""
 

@@ -1,4 +1,4 @@
-"""create_app: puts guard, error mapper, resources, OpenAPI document and pages together. Nothing is opened here."""
+"""create_app: puts guard, idempotency, error mapper, resources, OpenAPI document and pages together. Nothing is opened here."""
 
 import os
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from flask import Blueprint, Flask, Response
 from flask.json.provider import DefaultJSONProvider
 from flask_smorest import Api
 
-from mlsys.api import datasets, explanations, guard, jobs, models, predictions, problems, production, runs, schemas, system
+from mlsys.api import datasets, explanations, guard, idempotency, jobs, models, predictions, problems, production, runs, schemas, system
 from mlsys.api.fields import Day, Flag, Instant
 from mlsys.api.services import Services
 
@@ -49,10 +49,12 @@ def create_app(services: Services, *, pages: Sequence[Blueprint] = ()) -> Flask:
     app.json = _Json(app)
     app.url_map.strict_slashes = False
     guard.register(app, services)
+    idempotency.register(app, services)
     problems.register(app)
     api = _documented(app)
     for module in (datasets, jobs, production, runs, models, predictions, explanations, system):
         api.register_blueprint(module.build(services))
+    idempotency.document(api)
     for page in pages:
         app.register_blueprint(page)
     return app

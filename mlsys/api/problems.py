@@ -40,12 +40,12 @@ _SAID = {
 
 
 def register(app: Flask) -> None:
-    app.register_error_handler(errors.MlsysError, _ours)
+    app.register_error_handler(errors.MlsysError, ours)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _unexpected)
 
 
-def _ours(error: errors.MlsysError) -> Response:
+def ours(error: errors.MlsysError) -> Response:
     status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
     if status == 500:
         return _unexpected(error)

@@ -8,6 +8,7 @@ from mlsys.execution.backfill import BackfillService
 from mlsys.execution.service import JobService
 from mlsys.execution.waiting import RunWaiter
 from mlsys.monitoring.explanations import Explainer
+from mlsys.registry.idempotency import Keys
 from mlsys.registry.production import Production
 from mlsys.registry.schema import Schema
 from mlsys.registry.unit_of_work import TimedUnits
@@ -35,6 +36,7 @@ class Services:
     explainer: Explainer
     schema: Schema
     units: TimedUnits
+    keys: Keys
     waiter: RunWaiter
     health: Callable[[], dict[str, Any]]
     limits: Limits

@@ -53,6 +53,7 @@ class Server(Section):
     max_body_bytes: int = key(1_048_576, "Largest request body; a larger one is answered 413.", values.whole(1024, 2**31))
     max_upload_bytes: int = key(4 * 2**30, "Largest body of rows for a data set; a larger one is answered 413.", values.whole(1024, 2**40))
     max_json_depth: int = key(32, "Deepest nesting of a JSON body; a deeper one is answered 400.", values.whole(2, 200))
+    idempotency_hours: float = key(24, "How long an Idempotency-Key is remembered.", values.number(0.001, 87_600))
     allowed_hosts: tuple[str, ...] = key(
         [],
         "Host names that requests may be addressed to, besides loopback and the bound name.",

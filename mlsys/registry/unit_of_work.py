@@ -1,6 +1,6 @@
 """One use case, one transaction: the repositories share its connection, and its events are announced once it is committed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Protocol, Self
@@ -11,6 +11,7 @@ from mlsys import errors
 from mlsys.clock import Clock
 from mlsys.events.outbox import Outbox
 from mlsys.events.signals import Signals
+from mlsys.events.types import Event
 from mlsys.registry.datasets import DatasetRepository
 from mlsys.registry.importances import ImportanceRepository
 from mlsys.registry.inventory import InventoryRepository
@@ -39,7 +40,7 @@ class UnitOfWork:
     """``with units() as unit: ...; unit.commit()``. Leaving without commit() rolls back. Raises DatabaseUnavailable for what may pass.
 
     ``as_of``: all repositories answer as they stood at that instant, and nothing can be written. Their queries are the same; what differs
-    is which schema they find their tables in (migration 004).
+    is which schema they find their tables in (migration 004). ``before_commit`` may add to the transaction, or refuse it by raising.
     """
 
     events: Outbox
@@ -52,11 +53,20 @@ class UnitOfWork:
     importances: ImportanceRepository
     inventory: InventoryRepository
 
-    def __init__(self, *, engine: sa.Engine, clock: Clock, signals: Signals, as_of: datetime | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        engine: sa.Engine,
+        clock: Clock,
+        signals: Signals,
+        as_of: datetime | None = None,
+        before_commit: Callable[[sa.Connection, Sequence[Event]], None] = lambda connection, written: None,
+    ) -> None:
         self._engine = engine
         self._clock = clock
         self._signals = signals
         self._as_of = as_of
+        self._before_commit = before_commit
 
     def __enter__(self) -> Self:
         with translated():
@@ -82,6 +92,7 @@ class UnitOfWork:
 
     def commit(self) -> None:
         with translated():
+            self._before_commit(self._connection, self.events.written)
             self._connection.commit()
         written, self.events.written = self.events.written, []
         self._signals.announce(written)

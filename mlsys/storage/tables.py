@@ -179,3 +179,13 @@ accuracy_episodes = Table(
     Column("detail", JSONB, nullable=False),
     Column("created_at", _INSTANT, nullable=False),
 )
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("effects", JSONB, nullable=False),
+    Column("answer", JSONB),
+    Column("created_at", _INSTANT, nullable=False),
+)
