@@ -18,6 +18,7 @@ from mlsys.clock import Clock, SystemClock
 from mlsys.config import Config
 from mlsys.events.signals import Signals
 from mlsys.execution.backfill import BackfillHandler, BackfillService
+from mlsys.execution.backtest import BacktestHandler, BacktestService
 from mlsys.execution.handlers import PredictHandler, TrainHandler
 from mlsys.execution.leader import Leader
 from mlsys.execution.presence import Presence
@@ -137,12 +138,14 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
     blobs, files = FolderBlobs(folder=_store(config)), _files(config)
     data = _data(config, units, FolderBlobs(folder=_store(config) / "datasets"), database=engine)
     ports_for = partial(_ports, config=config, blobs=blobs, files=files, datasets=JobPort(reader=data.reader, units=units))
+    quiet = partial(ports_for, declarations.Silent())
     presence = Presence(engine=engine)
     handlers: dict[str, Handler] = {
         "train": TrainHandler(units=units, ports_for=ports_for),
         "predict": PredictHandler(units=units, ports_for=ports_for, clock=clock),
         "replay": ReplayHandler(units=units, ports_for=ports_for, forget=data.reader.forget),
         "backfill": BackfillHandler(units=units, ports_for=ports_for, clock=clock),
+        "backtest": BacktestHandler(units=units, ports_for=ports_for),
     }
     runner = Runner(units=units, handlers=handlers, presence=presence, workers=config.execution.workers)
     leader = Leader(engine=engine)
@@ -151,11 +154,12 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
     services = Services(
         jobs=JobService(units=units, files=files, launch=runner.launch),
         backfills=BackfillService(units=units, clock=clock, launch=runner.launch),
+        backtests=BacktestService(units=units, launch=runner.launch, ports=quiet),
         production=Production(units=units, blobs=blobs),
         datasets=data.service,
         reader=data.reader,
         predictions=PredictionReader(units=units, blobs=blobs, engine=data.engine),
-        explainer=Explainer(units=units, ports=partial(ports_for, declarations.Silent())),
+        explainer=Explainer(units=units, ports=quiet),
         schema=schema,
         units=units,
         keys=keys,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-RunKind = Literal["train", "predict", "backfill", "replay"]
+RunKind = Literal["train", "predict", "backfill", "replay", "backtest"]
 PredictionSource = Literal["live", "backfill", "replay", "backtest"]
 RunStatus = Literal["queued", "running", "cancelling", "succeeded", "failed", "crashed", "cancelled", "skipped"]
 TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "crashed", "cancelled", "skipped"})
@@ -131,6 +131,35 @@ class PredictSpec:
     issued_at: datetime
     known_at: datetime | None = None
     deliver: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class BacktestSpec:
+    """All that a backtest needs. ``steps``: of each forecast the instant it is issued at (its origin), and how far it reaches.
+
+    ``definition``: its horizon is that of the backtest. ``length`` of the training data before an origin (None: all there is);
+    ``expanding``: the first origin's start holds for all. ``refit``: steps from one fit to the next (None: one fit). ``known_at``: the cut
+    that the actuals are read with. ``production``: (model_version_id, sha256 of its artifact) to forecast beside.
+    """
+
+    run_id: str
+    model_name: str
+    definition: Json
+    steps: tuple[Window, ...]
+    length: timedelta | None
+    expanding: bool = False
+    refit: int | None = None
+    known_at: datetime | None = None
+    production: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BacktestOutcome:
+    """``result``: what the run tells of its scores, JSON-able; ``kept``: all rows forecast, with actuals and baselines as columns."""
+
+    result: Json
+    kept: KeptRows
+    environment: Json
 
 
 @dataclass(frozen=True, kw_only=True)

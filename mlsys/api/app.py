@@ -9,7 +9,21 @@ from flask import Blueprint, Flask, Response
 from flask.json.provider import DefaultJSONProvider
 from flask_smorest import Api
 
-from mlsys.api import datasets, explanations, guard, idempotency, jobs, models, predictions, problems, production, runs, schemas, system
+from mlsys.api import (
+    backtests,
+    datasets,
+    explanations,
+    guard,
+    idempotency,
+    jobs,
+    models,
+    predictions,
+    problems,
+    production,
+    runs,
+    schemas,
+    system,
+)
 from mlsys.api.fields import Day, Flag, Instant
 from mlsys.api.services import Services
 
@@ -52,7 +66,7 @@ def create_app(services: Services, *, pages: Sequence[Blueprint] = ()) -> Flask:
     idempotency.register(app, services)
     problems.register(app)
     api = _documented(app)
-    for module in (datasets, jobs, production, runs, models, predictions, explanations, system):
+    for module in (datasets, jobs, production, runs, models, predictions, backtests, explanations, system):
         api.register_blueprint(module.build(services))
     idempotency.document(api)
     for page in pages:

@@ -5,7 +5,7 @@ from typing import Any
 import marshmallow as ma
 from marshmallow import fields
 
-from mlsys.api.fields import Day, Flag, Instant
+from mlsys.api.fields import Day, Flag, Instant, name
 
 _DAY = {"type": "string", "description": "A plain date, or an RFC 3339 instant. A plain end date includes that whole day."}
 _INSTANT: dict[str, Any] = {"type": "string", "format": "date-time"}
@@ -16,10 +16,11 @@ class PredictionsQuery(ma.Schema):
     end_date = Day(metadata=_DAY)
     data_at = Day(metadata=_DAY | {"description": "Only rows stored by then; default: now."})
     source = fields.String(
-        load_default="live",
         validate=ma.validate.OneOf(["live", "backfill", "replay", "backtest"]),
-        metadata={"description": "What was forecast for later than it was issued lies apart, by what it was made for."},
+        metadata={"description": "What was forecast for later than it was issued lies apart, by what it was made for. Default: live."},
     )
+    run_id = name(metadata={"description": "Only rows of that run, whichever source: every issue of them, not only the newest."})
+    model_version_id = name(metadata={"description": "Only rows by that version."})
     limit = fields.Integer(strict=False, load_default=1000, validate=ma.validate.Range(1, 10_000))
     cursor = fields.String(validate=ma.validate.Length(min=1, max=1000), metadata={"description": "next_cursor of the page before."})
 

@@ -19,7 +19,8 @@ from mlsys.clock import rfc3339
 from mlsys.execution import requests
 from mlsys.execution.backfill import BackfillRequest
 from mlsys.execution.steps import Step
-from mlsys.records import Window
+from mlsys.records import PredictionSource, Window
+from mlsys.registry.unit_of_work import UnitOfWork
 from mlsys.timetravel.predictions import Asked
 
 
@@ -35,7 +36,8 @@ def build(services: Services) -> Blueprint:
             with services.units() as unit:
                 timezone = unit.models.get(name).definition["timezone"]
                 now = unit.predictions.now(name)
-            asked = _asked(name, query, timezone, now)
+                source = query.get("source") or _source(unit, name, query.get("run_id"))
+            asked = _asked(name, query, timezone, now, source)
             type = streams.wanted()
             if type == streams.JSON:
                 return _page(services, asked, query)
@@ -67,13 +69,36 @@ def _told(name: str, steps: list[Step]) -> dict[str, Any]:
     return {"model_name": name, "steps": steps, **counts}
 
 
-def _asked(name: str, query: Mapping[str, Any], timezone: str, now: datetime) -> Asked:
+def _source(unit: UnitOfWork, name: str, run_id: str | None) -> PredictionSource:
+    """What the rows of a run were made for. Raises Invalid for a run that is none of this model."""
+    if run_id is None:
+        return "live"
+    try:
+        run = unit.runs.get(run_id)
+    except errors.NotFound as error:
+        raise errors.Invalid({"run_id": error.message}) from None
+    if run.model_name != name:
+        raise errors.Invalid({"run_id": f"The run {run_id} is of {run.model_name!r}."})
+    told: PredictionSource = run.spec.get("source", "live")
+    kinds: Mapping[str, PredictionSource] = {"backfill": "backfill", "backtest": "backtest"}
+    return kinds.get(run.kind, told)
+
+
+def _asked(name: str, query: Mapping[str, Any], timezone: str, now: datetime, source: PredictionSource) -> Asked:
     known_at = min(now, requests.cut(query["data_at"], "data_at", timezone=timezone)) if "data_at" in query else now
     window = None
     if "start_date" in query or "end_date" in query:
         ends = (query.get("start_date", requests.EARLIEST), query.get("end_date", requests.LATEST))
         window = requests.span(*ends, timezone=timezone)
-    return Asked(model_name=name, source=query["source"], known_at=known_at, window=window)
+    return Asked(
+        model_name=name,
+        source=source,
+        known_at=known_at,
+        window=window,
+        run_id=query.get("run_id"),
+        model_version_id=query.get("model_version_id"),
+        every_issue="run_id" in query,
+    )
 
 
 def _page(services: Services, asked: Asked, query: Mapping[str, Any]) -> Response:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlsys.execution.backfill import BackfillService
+from mlsys.execution.backtest import BacktestService
 from mlsys.execution.service import JobService
 from mlsys.execution.waiting import RunWaiter
 from mlsys.monitoring.explanations import Explainer
@@ -29,6 +30,7 @@ class Limits:
 class Services:
     jobs: JobService
     backfills: BackfillService
+    backtests: BacktestService
     production: Production
     datasets: DatasetService
     reader: Reader

@@ -20,6 +20,7 @@ COMMANDS = {
     "promote": ("models", "Put a version into production by hand."),
     "demote": ("models", "Go back to the version in production before."),
     "backfill": ("backfill", "Forecasts of the past, as they would have been issued then."),
+    "backtest": ("backtest", "Forecasts of the past from rolling origins, scored beside baselines."),
     "datasets": ("datasets", "Append-only data sets: list, create, show, append, rows."),
     "verify": ("verify", "Check promotion chains and stored files against their hashes."),
     "db": ("db", "Move the database's schema: upgrade, downgrade, current."),

@@ -154,9 +154,21 @@ def _backfilled(result: Mapping[str, Any]) -> None:
         say(f"  {shown(skipped['start'])}: {skipped['reason']}")
 
 
+def _backtested(result: Mapping[str, Any]) -> None:
+    steps = result["steps"]
+    made = f"{steps['forecast']} of {steps['total']} steps forecast ({result['rows']} rows)"
+    say(f"  {made}, {result['fits']} fits, horizon {result['horizon']}")
+    if result["production"]["note"]:
+        say(f"  {result['production']['note']}")
+    for skipped in result["skipped"][:10]:
+        say(f"  {shown(skipped['start'])}: {skipped['reason']}")
+    say(f"  rows: {result['output']['uri']}")
+
+
 _TOLD: dict[str, Callable[[Mapping[str, Any]], None]] = {
     "train": _trained,
     "predict": _predicted,
     "backfill": _backfilled,
+    "backtest": _backtested,
     "replay": _replayed,
 }

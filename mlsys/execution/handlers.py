@@ -28,7 +28,7 @@ class TrainHandler:
     def __call__(self, run: Run, reporter: Reporter) -> Conclusion:
         from mlsys.pipelines import training
 
-        known_at, newest = _knowledge(self._units, run)
+        known_at, newest = knowledge(self._units, run)
         spec = train_spec(run, known_at=known_at, champion=self._champion(run))
         ports = as_it_stood(self._ports_for(reporter), newest)
         witness = evidence.Witness(ports.files)
@@ -93,7 +93,7 @@ class PredictHandler:
     def __call__(self, run: Run, reporter: Reporter) -> Conclusion:
         from mlsys.pipelines import prediction
 
-        known_at, newest = _knowledge(self._units, run)
+        known_at, newest = knowledge(self._units, run)
         spec = predict_spec(run, known_at=known_at, issued_at=self._clock.now())
         ports = as_it_stood(self._ports_for(reporter), newest)
         witness = evidence.Witness(ports.files)
@@ -150,7 +150,7 @@ def as_it_stood(ports: Ports, newest_file: int | None) -> Ports:
     return replace(ports, datasets=ports.datasets.until(newest_file))
 
 
-def _knowledge(units: Units, run: Run) -> tuple[datetime | None, int | None]:
+def knowledge(units: Units, run: Run) -> tuple[datetime | None, int | None]:
     """The cut to read with, and the newest file of the data set that is read: what the same can be read again by later.
 
     The cut is the one asked for; of a data set otherwise the present.

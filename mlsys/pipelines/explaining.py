@@ -48,7 +48,7 @@ def permuted(twin: Forecaster, window: Window, spec: ExplainSpec, ports: base.Po
     if not raw:
         raise errors.EmptyWindow(GONE)
     series, _ = featurise.clean(raw, twin.setup)
-    features = _scored(featurise.featurise(series, twin.setup, _measured(window, twin.setup)))
+    features = _scored(featurise.featurise(series, twin.setup, featurise.measured(window, twin.setup.layout)))
     order = np.random.default_rng(SEED).permutation(len(features))
     usual = _mae(twin, features)
     groups = _by_source(list(features.frame.columns), source_of(twin.setup))
@@ -155,14 +155,6 @@ def _read(setup: Setup, window: Window, spec: ExplainSpec, ports: base.Ports, *,
     layout = replace(setup.layout, **about)
     rows = windows.read(source, layout, window, known_at=spec.known_at, before=before, after=after, target=False)
     return featurise.split(rows.whole, setup.layout) if len(rows.whole) else {}
-
-
-def _measured(window: Window, setup: Setup) -> featurise.RowsOf:
-    def rows_of(_key: featurise.Key, series: pd.DataFrame) -> pd.DatetimeIndex:
-        index = pd.DatetimeIndex(series.index)
-        return index[calendar.inside(index, window) & series[setup.layout.target].notna().to_numpy()]
-
-    return rows_of
 
 
 def _scored(features: Features) -> Features:

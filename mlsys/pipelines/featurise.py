@@ -6,6 +6,7 @@ What depends on the training data (cloud scales, categories, which columns move)
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,14 @@ import pandas as pd
 from mlsys.pipelines import base, build, calendar, cleaning
 from mlsys.pipelines.features import lags
 from mlsys.pipelines.names import REFERENCE
-from mlsys.records import Layout
+from mlsys.records import Layout, Window
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Key = tuple[Any, ...]
 NEAR = timedelta(hours=2)  # as far as the exogenous feature looks around a row
 RowsOf = Callable[[Key, pd.DataFrame], pd.DatetimeIndex]
+IssuedOf = Callable[[pd.DatetimeIndex], pd.DatetimeIndex]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,17 +106,30 @@ def clean(series: Mapping[Key, pd.DataFrame], setup: Setup) -> tuple[dict[Key, p
     return {key: frame for key, (frame, _) in cleaned.items()}, sum(touched for _, touched in cleaned.values())
 
 
-def featurise(series: Mapping[Key, pd.DataFrame], setup: Setup, rows_of: RowsOf) -> Features:
-    """Features of the rows that ``rows_of`` names for each (cleaned) series, series after series in order of time."""
-    parts = [_one(key, frame, rows_of(key, frame), setup) for key, frame in series.items()]
+def featurise(series: Mapping[Key, pd.DataFrame], setup: Setup, rows_of: RowsOf, issued_of: IssuedOf | None = None) -> Features:
+    """Features of the rows that ``rows_of`` names for each (cleaned) series, series after series in order of time.
+
+    ``issued_of``: when a forecast of each row is issued; None: at the start of its horizon step.
+    """
+    issued_of = issued_of or partial(calendar.issue_times, layout=setup.layout)
+    parts = [_one(key, frame, rows_of(key, frame), setup, issued_of) for key, frame in series.items()]
     if len(parts) == 1:
         return parts[0]
     return Features(**{name: _joined([getattr(part, name) for part in parts]) for name in vars(parts[0])})
 
 
-def _one(key: Key, series: pd.DataFrame, rows: pd.DatetimeIndex, setup: Setup) -> Features:
-    layout = setup.layout
-    issued = calendar.issue_times(rows, layout)
+def measured(window: Window, layout: Layout) -> RowsOf:
+    """Names the rows of a window that have a target."""
+
+    def rows_of(_key: Key, frame: pd.DataFrame) -> pd.DatetimeIndex:
+        index = pd.DatetimeIndex(frame.index)
+        return index[calendar.inside(index, window) & frame[layout.target].notna().to_numpy()]
+
+    return rows_of
+
+
+def _one(key: Key, series: pd.DataFrame, rows: pd.DatetimeIndex, setup: Setup, issued_of: IssuedOf) -> Features:
+    layout, issued = setup.layout, issued_of(rows)
     frames = [component.compute(series, rows, issued, layout) for component in setup.components.values()]
     keys = pd.DataFrame({name: np.full(len(rows), value) for name, value in zip(layout.series_key, key, strict=True)}, index=rows)
     frame = pd.concat([*frames, _codes(key, rows, setup)], axis=1)

@@ -14,7 +14,7 @@ from mlsys.records import KeptRows, Layout
 
 def keep(table: pa.Table, layout: Layout, blobs: BlobStore) -> KeptRows:
     """Stores the rows as parquet. ``table`` is as a destination gets it and has a row at least."""
-    rows = table.drop_columns([names.CREATED_AT, names.MODEL_VERSION, names.RUN])
+    rows = table.drop_columns([name for name in (names.CREATED_AT, names.MODEL_VERSION, names.RUN) if name in table.column_names])
     rows = rows.rename_columns([names.TIMESTAMP if name == layout.timestamp else name for name in rows.column_names])
     sink = pa.BufferOutputStream()
     pq.write_table(rows, sink, compression="zstd")

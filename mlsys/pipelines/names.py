@@ -8,6 +8,7 @@ ISSUED_AT = "issued_at"
 CREATED_AT = "created_at"
 MODEL_VERSION = "model_version_id"
 RUN = "run_id"
+ACTUAL = "actual"  # of the rows of a backtest; beside it a column for each baseline
 QUANTILE = "quantile_P"
 
 

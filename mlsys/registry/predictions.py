@@ -18,7 +18,7 @@ class PredictionFile:
 
     id: int
     run_id: str
-    model_version_id: str
+    model_version_id: str | None
     sha256: str
     rows: int
     series_key: tuple[str, ...]
@@ -50,11 +50,13 @@ class PredictionRepository:
         run_id: str,
         model_name: str,
         source: PredictionSource,
-        model_version_id: str,
+        model_version_id: str | None,
         kept: KeptRows,
         step: Window | None = None,
     ) -> bool:
-        """Appends a line, stamped now. False: the rows of that ``step`` of a backfill are there already, and nothing was appended."""
+        """Appends a line, stamped now; a backtest has no version.
+
+        False: the rows of that ``step`` of a backfill are there already, and nothing was appended."""
         self._lock(model_name)
         values = {
             **{name: value for name, value in vars(kept).items() if name != "blob"},
@@ -76,9 +78,22 @@ class PredictionRepository:
         last = self._last(model_name)
         return self._clock.now() if last is None else max(self._clock.now(), last)
 
-    def files(self, model_name: str, source: PredictionSource, *, window: Window | None, known_at: datetime) -> Sequence[PredictionFile]:
+    def files(
+        self,
+        model_name: str,
+        source: PredictionSource,
+        *,
+        window: Window | None,
+        known_at: datetime,
+        run_id: str | None = None,
+        model_version_id: str | None = None,
+    ) -> Sequence[PredictionFile]:
         """The files that can hold rows of the window stored by ``known_at``, oldest first. For good, if that is no later than now()."""
         query = sa.select(*_FILE).where(_p.model_name == model_name, _p.source == source, _p.created_at <= known_at)
+        if run_id is not None:
+            query = query.where(_p.run_id == run_id)
+        if model_version_id is not None:
+            query = query.where(_p.model_version_id == model_version_id)
         if window is not None:
             query = query.where(_p.first_timestamp < window.end, _p.last_timestamp >= window.start)
         rows = self._connection.execute(query.order_by(_p.id)).mappings()

@@ -30,12 +30,18 @@ _LINES = "_mlsys_lines"
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """Rows in order of timestamp and series key. ``skip``: so many are left out first; ``known_at``: when they must have been stored."""
+    """Rows in order of timestamp, series key and issue. ``skip``: so many are left out first; ``known_at``: stored up to then.
+
+    ``every_issue``: not only the newest one of each timestamp. A forecast issued after it was stored counts as issued when it was stored.
+    """
 
     model_name: str
     known_at: datetime
     source: PredictionSource = "live"
     window: Window | None = None
+    run_id: str | None = None
+    model_version_id: str | None = None
+    every_issue: bool = False
     skip: int = 0
     limit: int | None = None
 
@@ -56,7 +62,14 @@ class PredictionReader:
         import pyarrow as pa
 
         with self._units() as unit:
-            found = unit.predictions.files(asked.model_name, asked.source, window=asked.window, known_at=asked.known_at)
+            found = unit.predictions.files(
+                asked.model_name,
+                asked.source,
+                window=asked.window,
+                known_at=asked.known_at,
+                run_id=asked.run_id,
+                model_version_id=asked.model_version_id,
+            )
         if not found:
             yield pa.RecordBatchReader.from_batches(_empty(), [])
             return
@@ -123,7 +136,7 @@ def _lines(found: Sequence[PredictionFile], paths: Sequence[str]) -> "pa.Table":
             "path": paths,
             "id": [file.id for file in found],
             names.CREATED_AT: pa.array([file.created_at for file in found], files.instant()),
-            names.MODEL_VERSION: [file.model_version_id for file in found],
+            names.MODEL_VERSION: pa.array([file.model_version_id for file in found], pa.string()),
             names.RUN: [file.run_id for file in found],
         }
     )
@@ -144,11 +157,12 @@ def _statement(cursor: "duckdb.DuckDBPyConnection", asked: Asked, keys: Sequence
     quantiles = [name for name in stored if name not in (*_FIRST, *_LAST, *keys, "_mlsys_path")]
     own = [f"p.{quoted(name)}" for name in (names.TIMESTAMP, *keys, names.PREDICTION, *quantiles, *_LAST)]
     key = ", ".join(f"p.{quoted(name)}" for name in (names.TIMESTAMP, *keys))
-    newest = f"row_number() OVER (PARTITION BY {key} ORDER BY p.{names.ISSUED_AT} DESC, l.{names.CREATED_AT} DESC, l.id DESC) = 1"
+    issue = f", least(p.{names.ISSUED_AT}, l.{names.CREATED_AT})" if asked.every_issue else ""
+    newest = f"row_number() OVER (PARTITION BY {key}{issue} ORDER BY p.{names.ISSUED_AT} DESC, l.{names.CREATED_AT} DESC, l.id DESC) = 1"
     text = f"SELECT {', '.join([*own, *(f'l.{name}' for name in _TOLD)])} FROM {scan} AS p JOIN {_LINES} AS l ON p._mlsys_path = l.path"
     bounds = [(">=", asked.window.start), ("<", asked.window.end)] if asked.window else []
     bounds += [("<", until)] if until else []
     where = [f"p.{quoted(names.TIMESTAMP)} {sign} TIMESTAMPTZ '{at.astimezone(UTC).isoformat(sep=' ')}'" for sign, at in bounds]
     text += f" WHERE {' AND '.join(where)}" if where else ""
     limit = f" LIMIT {asked.limit}" if asked.limit is not None else ""
-    return f"{text} QUALIFY {newest} ORDER BY {key}{limit} OFFSET {asked.skip}"
+    return f"{text} QUALIFY {newest} ORDER BY {key}, p.{names.ISSUED_AT}, l.id{limit} OFFSET {asked.skip}"
