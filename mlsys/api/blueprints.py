@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import marshmallow as ma
 from flask import current_app, request
 from flask_smorest import Blueprint
 
@@ -13,8 +14,14 @@ from mlsys.execution import requests
 from mlsys.registry.unit_of_work import UnitOfWork
 
 
+class _Blueprint(Blueprint):
+    def arguments(self, schema: type[ma.Schema], **kwargs: Any) -> Any:
+        """One schema for all requests; given the class, webargs would build another for each."""
+        return super().arguments(schema(), **kwargs)
+
+
 def resource(name: str, prefix: str, description: str, services: Services) -> Blueprint:
-    blueprint = Blueprint(name, name, url_prefix=prefix, description=description)
+    blueprint = _Blueprint(name, name, url_prefix=prefix, description=description)
     blueprint.ARGUMENTS_PARSER = StrictParser(max_depth=services.limits.max_json_depth)
     blueprint.before_request(_refuse_unknown_query)
     return blueprint

@@ -1,12 +1,10 @@
 """marshmallow fields of the contract: instants, plain dates, and strings as users may write them."""
 
 import re
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import marshmallow as ma
-
-from mlsys.clock import rfc3339
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 # in a query an unescaped + arrives as a space
@@ -14,10 +12,17 @@ _INSTANT = re.compile(r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9
 
 
 class Instant(ma.fields.Field[datetime]):
-    """Out: RFC 3339 in UTC."""
+    """Out: in UTC; app.py writes it as RFC 3339."""
 
-    def _serialize(self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
-        return None if value is None else rfc3339(value)
+    def _serialize(self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+
+class Object(ma.fields.Dict):
+    """Out: a JSON object as it is, StoredJson too; marshmallow would look into it to copy it."""
+
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> Any:
+        return value
 
 
 class Day(ma.fields.Field[date | datetime]):

@@ -6,7 +6,7 @@ from typing import Any, get_args
 import marshmallow as ma
 from marshmallow import fields
 
-from mlsys.api.fields import Day, Flag, Instant, name
+from mlsys.api.fields import Day, Flag, Instant, Object, name
 from mlsys.records import RunKind
 
 _DAY = {"type": "string", "description": "A plain date, or an RFC 3339 instant. A plain end date includes that whole day."}
@@ -109,13 +109,20 @@ class MigrateQuery(ma.Schema):
     force = Flag(load_default=False, metadata={"type": "boolean"})
 
 
-class BlobOut(ma.Schema):
+class RecordOut(ma.Schema):
+    """Shape of a record of ours. Its values are attributes: marshmallow would try each object as a mapping first, for most of its time."""
+
+    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
+        return getattr(obj, attr, default)
+
+
+class BlobOut(RecordOut):
     sha256 = fields.String()
     size = fields.Integer()
     uri = fields.String()
 
 
-class CheckOut(ma.Schema):
+class CheckOut(RecordOut):
     name = fields.String()
     passed = fields.Boolean()
     value = fields.Raw(allow_none=True)
@@ -124,64 +131,64 @@ class CheckOut(ma.Schema):
     blocking = fields.Boolean()
 
 
-class ValidationOut(ma.Schema):
+class ValidationOut(RecordOut):
     decision = fields.String(metadata={"enum": ["accepted", "rejected", "cannot_judge"]})
-    checks = fields.List(fields.Nested(CheckOut))
+    checks = fields.Nested(CheckOut, many=True)
 
 
-class RunOut(ma.Schema):
+class RunOut(RecordOut):
     id = fields.String()
     kind = fields.String()
     model_name = fields.String()
     status = fields.String()
-    trigger = fields.Dict()
-    spec = fields.Dict()
+    trigger = Object()
+    spec = Object()
     attempt = fields.Integer()
     created_at = Instant(metadata={"type": "string", "format": "date-time"})
     started_at = Instant(allow_none=True, metadata={"type": "string", "format": "date-time"})
     finished_at = Instant(allow_none=True, metadata={"type": "string", "format": "date-time"})
-    progress = fields.Dict(allow_none=True)
-    result = fields.Dict(allow_none=True)
-    error = fields.Dict(allow_none=True)
+    progress = Object(allow_none=True)
+    result = Object(allow_none=True)
+    error = Object(allow_none=True)
 
 
-class RunChangeOut(ma.Schema):
+class RunChangeOut(RecordOut):
     status = fields.String()
     attempt = fields.Integer()
     at = Instant(metadata={"type": "string", "format": "date-time"})
-    detail = fields.Dict()
+    detail = Object()
 
 
-class LogLineOut(ma.Schema):
+class LogLineOut(RecordOut):
     at = Instant(metadata={"type": "string", "format": "date-time"})
     attempt = fields.Integer()
     level = fields.String()
     message = fields.String()
 
 
-class ModelOut(ma.Schema):
+class ModelOut(RecordOut):
     name = fields.String()
-    definition = fields.Dict()
+    definition = Object()
     created_at = Instant(metadata={"type": "string", "format": "date-time"})
     updated_at = Instant(metadata={"type": "string", "format": "date-time"})
     production = fields.String(allow_none=True, metadata={"description": "model_version_id of the version in production"})
     versions = fields.Integer(metadata={"description": "How many versions there are."})
 
 
-class VersionOut(ma.Schema):
+class VersionOut(RecordOut):
     model_version_id = fields.String()
     model_name = fields.String()
     version = fields.Integer()
     run_id = fields.String()
     created_at = Instant(metadata={"type": "string", "format": "date-time"})
     artifact = fields.Nested(BlobOut)
-    spec = fields.Dict()
+    spec = Object()
     metrics = fields.Dict(values=fields.Float(allow_none=True))
     validation = fields.Nested(ValidationOut)
     status = fields.String(metadata={"enum": ["production", "candidate", "rejected", "archived"]})
 
 
-class PromotionOut(ma.Schema):
+class PromotionOut(RecordOut):
     sequence = fields.Integer()
     model_name = fields.String()
     model_version_id = fields.String()
@@ -218,5 +225,5 @@ class ProblemOut(ma.Schema):
 
 def page_of(item: type[ma.Schema]) -> type[ma.Schema]:
     """``{"items": [...], "next_cursor": ...}`` of a shape."""
-    members: dict[str, Any] = {"items": fields.List(fields.Nested(item)), "next_cursor": fields.String(allow_none=True)}
-    return ma.Schema.from_dict(members, name=item.__name__.removesuffix("Out") + "PageOut")
+    members: dict[str, Any] = {"items": fields.Nested(item, many=True), "next_cursor": fields.String(allow_none=True)}
+    return RecordOut.from_dict(members, name=item.__name__.removesuffix("Out") + "PageOut")

@@ -16,6 +16,7 @@ from mlsys.ids import new_id
 from mlsys.records import Json, LogLine, Run, RunChange
 from mlsys.registry.pages import Page, page
 from mlsys.storage import tables
+from mlsys.stored import StoredJson
 
 EVENT_OF: Mapping[str, str | None] = {
     "queued": types.RUN_QUEUED,
@@ -96,25 +97,27 @@ ORDER BY r.seq DESC LIMIT :limit
 """
 )
 
+_h = tables.run_history.c
+_LAST = sa.select(_h.detail).where(_h.run_id == tables.runs.c.id).order_by(_h.seq.desc()).limit(1).lateral("last")
+_STORED: Mapping[str, sa.ColumnElement[str]] = {
+    "trigger": sa.cast(tables.runs.c.trigger, sa.Text),
+    "spec": sa.cast(tables.runs.c.spec, sa.Text),
+    "progress": sa.cast(tables.run_state.c.progress, sa.Text),
+    "result": _LAST.c.detail["result"].astext,
+    "error": _LAST.c.detail["error"].astext,
+}
+"""As text: what the driver does not decode can be passed on unread."""
+_PLAIN = (
+    *(tables.runs.c[name] for name in ("seq", "id", "kind", "model_name", "created_at")),
+    *(tables.run_state.c[name] for name in ("run_seq", "status", "attempt", "started_at", "finished_at")),
+)
 _RUN = (
-    sa.select(
-        tables.runs,
-        tables.run_state.c.run_seq,
-        tables.run_state.c.status,
-        tables.run_state.c.attempt,
-        tables.run_state.c.started_at,
-        tables.run_state.c.finished_at,
-        tables.run_state.c.progress,
-        sa.select(tables.run_history.c.detail)
-        .where(tables.run_history.c.run_id == tables.runs.c.id)
-        .order_by(tables.run_history.c.seq.desc())
-        .limit(1)
-        .scalar_subquery()
-        .label("detail"),
-    )
+    sa.select(*_PLAIN, *(column.label(name) for name, column in _STORED.items()))
     .select_from(tables.runs)
     .join(tables.run_state, tables.run_state.c.run_id == tables.runs.c.id)
+    .join(_LAST, sa.true())
 )
+_NAMES = ("id", "kind", "model_name", "status", "attempt", "created_at", "started_at", "finished_at")
 _ONE = _RUN.where(tables.runs.c.id == sa.bindparam("id"))
 
 
@@ -251,6 +254,5 @@ class RunRepository:
 
 
 def _run(row: sa.RowMapping) -> Run:
-    detail = row["detail"]
-    names = ("id", "kind", "model_name", "status", "trigger", "spec", "attempt", "created_at", "started_at", "finished_at", "progress")
-    return Run(**{name: row[name] for name in names}, result=detail.get("result"), error=detail.get("error"))
+    found = {name: None if row[name] is None else StoredJson(row[name]) for name in _STORED}
+    return Run(**{name: row[name] for name in _NAMES}, **found)
