@@ -155,7 +155,7 @@ def serve(name: str, home: Path, port: int) -> None:
 def _waitress(app: Callable[[], Any], port: int) -> None:
     from mlsys.api import server
 
-    server.bind(app(), host="127.0.0.1", port=port, threads=THREADS, max_body_bytes=LARGEST).run()
+    server.bind(app(), host="127.0.0.1", port=port, threads=THREADS, max_body_bytes=LARGEST, max_upload_bytes=LARGEST).run()
 
 
 def _cheroot(app: Callable[[], Any], port: int) -> None:

@@ -8,7 +8,7 @@ import orjson
 
 
 class StoredJson(Mapping[str, Any]):
-    """The object that ``text`` writes. Decoding what is only passed on, and writing it anew, took a quarter of the time of a page of runs."""
+    """The object that ``text`` writes. To decode what is only passed on, and to write it anew, took a quarter of a page's time."""
 
     def __init__(self, text: str) -> None:
         self.text = text

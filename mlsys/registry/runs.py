@@ -254,5 +254,7 @@ class RunRepository:
 
 
 def _run(row: sa.RowMapping) -> Run:
-    found = {name: None if row[name] is None else StoredJson(row[name]) for name in _STORED}
-    return Run(**{name: row[name] for name in _NAMES}, **found)
+    found: dict[str, Any] = {name: row[name] for name in _NAMES}
+    for name in _STORED:
+        found[name] = None if row[name] is None else StoredJson(row[name])
+    return Run(**found)

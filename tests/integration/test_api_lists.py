@@ -141,6 +141,22 @@ def test_versions_and_promotions__tell_the_whole_story(world: World) -> None:
     assert (model["production"], model["versions"]) == (current["model_version_id"], 3)
 
 
+def test_run__shows_its_json_as_it_was_stored(world: World) -> None:
+    spec = {"text": 'é\u2028"\\\n', "numbers": [1.5, -0.1, 10**30, 1e-300], "nothing": None, "nested": {"a": [{}, []]}}
+    with world.system.services.units() as unit:
+        id = unit.runs.add(kind="predict", model_name="stored", trigger=TRIGGER, spec=spec)
+        unit.commit()
+    with world.system.services.units() as unit:
+        run = unit.runs.get(id)
+    assert run.spec["nested"] == spec["nested"]
+    assert dict(run.spec) | {"numbers": spec["numbers"]} == spec
+    shown = world.client.get(f"/runs/{id}").json
+    assert shown is not None
+    assert shown["spec"] == spec
+    assert (shown["trigger"], shown["progress"], shown["result"], shown["error"]) == (TRIGGER, None, None, None)
+    assert page(world.client, "/runs", model_name="stored")["items"] == [shown]
+
+
 def test_run__shows_its_history_and_its_log(world: World) -> None:
     run = front.train(world.client)
     history = page(world.client, f"/runs/{run['id']}/history")["items"]
