@@ -49,7 +49,11 @@ class Blob:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Outcome of one check: which value was held against which bound. ``blocking``: a failure stops the run or the promotion."""
+    """Outcome of one check: which value was held against which bound. ``blocking``: a failure stops the run or the promotion.
+
+    ``ground``: a failure means that nothing can be judged; the run goes on, and the champion stays. ``data``: the rows that the value rests
+    on, as {start, end (exclusive), days, rows}.
+    """
 
     name: str
     passed: bool
@@ -57,6 +61,8 @@ class Verdict:
     threshold: float | str | None = None
     detail: str = ""
     blocking: bool = True
+    ground: bool = False
+    data: Json | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +105,8 @@ class KeptRows:
 
 @dataclass(frozen=True, kw_only=True)
 class Champion:
-    """The production version a training is measured against: its twin is the same recipe fit only to ``twin_cutoff`` (exclusive)."""
+    """A version that is or was in production, that a training is measured against: its twin is the same recipe fit only to ``twin_cutoff``
+    (exclusive)."""
 
     model_version_id: str
     twin_sha256: str
@@ -107,15 +114,27 @@ class Champion:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Known:
+    """An earlier version whose artifact tells what its training data was like."""
+
+    model_version_id: str
+    artifact_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainSpec:
-    """All that a training needs, as plain data. ``definition``: the model's, normalised, with the request's file and params merged in."""
+    """All that a training needs, as plain data. ``definition``: the model's, normalised, with the request's file and params merged in.
+
+    ``champions``: the last versions in production, the present one first. ``known``: versions to hold the data against, newest first.
+    """
 
     run_id: str
     model_name: str
     definition: Json
     window: Window
     known_at: datetime | None = None
-    champion: Champion | None = None
+    champions: tuple[Champion, ...] = ()
+    known: tuple[Known, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -128,7 +128,9 @@ class CheckOut(RecordOut):
     value = fields.Raw(allow_none=True)
     threshold = fields.Raw(allow_none=True)
     detail = fields.String()
-    blocking = fields.Boolean()
+    blocking = fields.Boolean(metadata={"description": "A failure stops the run or the promotion; false: a warning."})
+    ground = fields.Boolean(metadata={"description": "A failure means that nothing can be judged: the champion stays."})
+    data = fields.Dict(allow_none=True, metadata={"description": "The rows that the value rests on: start, end (exclusive), days, rows."})
 
 
 class ValidationOut(RecordOut):

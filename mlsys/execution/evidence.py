@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from mlsys.clock import rfc3339
 from mlsys.pipelines.base import BlobStore, DataFiles
-from mlsys.records import Blob, Champion, DataUsed, Json, PredictOutcome, PredictSpec, TrainOutcome, TrainSpec
+from mlsys.records import Blob, Champion, DataUsed, Json, Known, PredictOutcome, PredictSpec, TrainOutcome, TrainSpec
 
 NO_LIBRARY = ("threads", "dtype", "model")  # of an environment: what was chosen, not what was installed
 MOST = 200  # files that a run's result names
@@ -65,18 +65,26 @@ def told(
         "environment": dict(outcome.environment),
         "read": data_json(outcome.read) if outcome.read else None,
         "files": witness.seen(),
-        **({"champion": _champion_json(spec.champion)} if isinstance(spec, TrainSpec) else {}),
+        **(_earlier_json(spec) if isinstance(spec, TrainSpec) else {}),
     }
 
 
-def _champion_json(champion: Champion | None) -> dict[str, str] | None:
-    return None if champion is None else {**vars(champion), "twin_cutoff": rfc3339(champion.twin_cutoff)}
+def _earlier_json(spec: TrainSpec) -> dict[str, Any]:
+    champions = [{**vars(one), "twin_cutoff": rfc3339(one.twin_cutoff)} for one in spec.champions]
+    return {"champion": champions[0] if champions else None, "champions": champions, "known": [dict(vars(one)) for one in spec.known]}
 
 
-def champion_of(result: Json) -> Champion | None:
-    """The champion that a training was compared with, as told()."""
-    found = result.get("champion")
-    return found and Champion(**{**found, "twin_cutoff": datetime.fromisoformat(found["twin_cutoff"])})
+def champions_of(result: Json) -> tuple[Champion, ...]:
+    """The champions that a training was compared with, as told(); a run of an older release tells the present one only."""
+    found = result.get("champions")
+    if found is None:
+        found = [result["champion"]] if result.get("champion") else []
+    return tuple(Champion(**{**one, "twin_cutoff": datetime.fromisoformat(one["twin_cutoff"])}) for one in found)
+
+
+def known_of(result: Json) -> tuple[Known, ...]:
+    """The versions that a training's data was held against, as told()."""
+    return tuple(Known(**one) for one in result.get("known") or ())
 
 
 def data_json(data: DataUsed) -> dict[str, Any]:

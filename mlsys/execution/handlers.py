@@ -9,9 +9,9 @@ from mlsys.clock import Clock
 from mlsys.events import types
 from mlsys.execution import evidence, sources
 from mlsys.execution.runner import Conclusion
-from mlsys.pipelines import validation
+from mlsys.pipelines import settings, validation
 from mlsys.pipelines.base import Ports, Reporter
-from mlsys.records import Champion, ModelVersion, PredictOutcome, PredictSpec, Run, TrainOutcome, TrainSpec, Validation, Window
+from mlsys.records import Champion, Known, ModelVersion, PredictOutcome, PredictSpec, Run, TrainOutcome, TrainSpec, Validation, Window
 from mlsys.registry import production
 from mlsys.registry.unit_of_work import UnitOfWork, Units
 
@@ -29,28 +29,35 @@ class TrainHandler:
         from mlsys.pipelines import training
 
         known_at, newest = knowledge(self._units, run)
-        spec = train_spec(run, known_at=known_at, champion=self._champion(run))
+        champions, known = self._earlier(run)
+        spec = train_spec(run, known_at=known_at, champions=champions, known=known)
         ports = as_it_stood(self._ports_for(reporter), newest)
         witness = evidence.Witness(ports.files)
         outcome = training.train(spec, replace(ports, files=witness))
         told = evidence.told(spec, outcome, witness, newest_file=newest)
         return lambda unit: self._conclude(unit, run, outcome) | told
 
-    def _champion(self, run: Run) -> Champion | None:
-        """The version in production now (for a training in the past: then), whose twin the candidate must match."""
+    def _earlier(self, run: Run) -> tuple[tuple[Champion, ...], tuple[Known, ...]]:
+        """The last versions in production, whose twins the candidate must match, and those whose data its own is held against; for a
+        training in the past: of then. A version that could not be judged is no measure of data, until a person promotes it."""
+        at, name = _instant(run.spec["known_at"]), run.model_name
+        count = (settings.gate_defaults() | run.spec["definition"]["validation"])["best_of"]
         with self._units() as unit:
-            head = unit.promotions.production(run.model_name, at=_instant(run.spec["known_at"]))
-            if head is None:
-                return None
-            version = unit.versions.get(head.model_version_id)
-        return Champion(model_version_id=version.model_version_id, twin_sha256=version.twin.sha256, twin_cutoff=version.twin_cutoff)
+            heads = [unit.versions.get(id) for id in unit.promotions.last(name, count=count, at=at)]
+            judged = unit.versions.newest_judged(name, at=at)
+        champions = tuple(
+            Champion(model_version_id=one.model_version_id, twin_sha256=one.twin.sha256, twin_cutoff=one.twin_cutoff) for one in heads
+        )
+        sources = {one.model_version_id: one for one in (*heads[:1], judged) if one is not None}
+        ordered = sorted(sources.values(), key=lambda one: -one.version)
+        return champions, tuple(Known(model_version_id=one.model_version_id, artifact_sha256=one.artifact.sha256) for one in ordered)
 
     def _conclude(self, unit: UnitOfWork, run: Run, outcome: TrainOutcome) -> dict[str, Any]:
         production.lock(unit, run.model_name)
         current = unit.promotions.production(run.model_name, at=_instant(run.spec["known_at"]))
-        settings = run.spec["definition"]["validation"]
-        judged = validation.judge(outcome.evaluation, settings, champion_expected=current.model_version_id if current else None)
-        validated = replace(judged, checks=(*outcome.checks, *judged.checks))
+        expected = current.model_version_id if current else None
+        chosen = run.spec["definition"]["validation"]
+        validated = validation.judge(outcome.evaluation, chosen, champion_expected=expected, data=outcome.checks)
         spec = {name: run.spec[name] for name in ("start_date", "end_date", "known_at", "params", "definition")}
         version = unit.versions.add(
             model_name=run.model_name,
@@ -120,11 +127,17 @@ class PredictHandler:
         return result
 
 
-def train_spec(run: Run, *, known_at: datetime | None, champion: Champion | None) -> TrainSpec:
-    """The job body's spec from a run's."""
-    definition = run.spec["definition"]
+def train_spec(run: Run, *, known_at: datetime | None, champions: tuple[Champion, ...], known: tuple[Known, ...]) -> TrainSpec:
+    """The job body's spec from a run's. What an older run's definition does not say is as it is by default."""
+    definition = {**run.spec["definition"], "validation": settings.gate_defaults() | run.spec["definition"]["validation"]}
     return TrainSpec(
-        run_id=run.id, model_name=run.model_name, definition=definition, window=_window(run), known_at=known_at, champion=champion
+        run_id=run.id,
+        model_name=run.model_name,
+        definition=definition,
+        window=_window(run),
+        known_at=known_at,
+        champions=champions,
+        known=known,
     )
 
 

@@ -66,12 +66,13 @@ class _Again:
             version = unit.versions.get(self._result["model_version_id"])
         self._recorded = self._recorded or dict(version.spec.get("environment") or {})
         model, twin = self._models(version)
-        champion = evidence.champion_of(self._result)
-        if champion is not None:
+        champions = evidence.champions_of(self._result)
+        for champion in champions[:1]:  # earlier ones decide no model, only the gate
             self._read(champion.twin_sha256, f"the twin of the champion {champion.model_version_id}")
 
         def do(cut: datetime | None) -> TrainOutcome:
-            return training.train(handlers.train_spec(self._run, known_at=cut, champion=champion), self._ports)
+            known = evidence.known_of(self._result)
+            return training.train(handlers.train_spec(self._run, known_at=cut, champions=champions, known=known), self._ports)
 
         outcome = self._done(do)
         found = comparing.models(model, self._aside.get(outcome.artifact.sha256))

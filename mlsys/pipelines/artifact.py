@@ -11,13 +11,14 @@ from typing import Any
 
 from mlsys import errors
 from mlsys.pipelines import base, build, calendar, definition, featurise
+from mlsys.pipelines import profile as profiles
 from mlsys.pipelines.forecaster import Forecaster
 
 FORMAT, VERSION = "mlsys-forecaster", 1
 
 
-def to_bytes(forecaster: Forecaster) -> bytes:
-    """Canonical JSON: sorted keys, UTF-8, no spaces, floats in their shortest exact form."""
+def to_bytes(forecaster: Forecaster, *, seen: profiles.Profile | None = None) -> bytes:
+    """Canonical JSON: sorted keys, UTF-8, no spaces, floats in their shortest exact form. ``seen``: the days it was trained on."""
     setup, (start, end, rows) = forecaster.setup, forecaster.trained
     content = {
         "format": FORMAT,
@@ -32,6 +33,7 @@ def to_bytes(forecaster: Forecaster) -> bytes:
         "fitted": forecaster.fitted.to_data(),
         "clip": forecaster.clip,
         "trained": {"start": start.isoformat(), "end": end.isoformat(), "rows": rows},
+        **({} if seen is None else {"seen": profiles.to_data(seen)}),
     }
     return json.dumps(content, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
@@ -45,6 +47,15 @@ def from_bytes(data: bytes, *, ports: base.Ports) -> Forecaster:
         return _forecaster(content, ports)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
         raise errors.DamagedArtifact("The stored model is damaged; promote another version or train a new one.") from error
+
+
+def profile(data: bytes) -> profiles.Profile | None:
+    """The days that this model was trained on; None where it does not tell (a twin, an older release). Raises DamagedArtifact."""
+    try:
+        seen = json.loads(data).get("seen")
+        return None if seen is None else profiles.from_data(seen)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise errors.DamagedArtifact("The stored model is damaged; what it was trained on cannot be read.") from error
 
 
 def build_model(recipe: Mapping[str, Any], ports: base.Ports) -> base.Model:

@@ -4,7 +4,7 @@ Must not hold: any concrete component, any knowledge of config files, databases,
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
     import pyarrow as pa
+
+    from mlsys.pipelines.profile import Profile
 
 
 BASE = "base"  # column of contributions
@@ -138,19 +140,45 @@ class DataSource(Component):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckContext:
+    """What a check may look at beside the rows of the window.
+
+    ``series``: each series, from the first row that a feature reads, by unique sorted UTC timestamp, without targets that were found
+    impossible; ``cleaned``: the same without dead exogenous stretches. ``idle``: which timestamps a feature knows to be 0 (a solar plant at
+    night). ``holdout``: the days that a training is judged on. ``profile``: the window's days in numbers; ``earlier``: as earlier versions
+    saw them, newest first.
+    ``dropped``: columns of the source that are new since the version in use.
+    """
+
     layout: Layout
     window: Window
     purpose: Literal["train", "predict"]
+    series: "Mapping[tuple[Any, ...], pd.DataFrame]" = field(default_factory=dict)
+    cleaned: "Mapping[tuple[Any, ...], pd.DataFrame]" = field(default_factory=dict)
+    idle: "Callable[[pd.DatetimeIndex], npt.NDArray[np.bool_]] | None" = None
+    holdout: Window | None = None
+    profile: "Profile | None" = None
+    earlier: "tuple[Profile, ...]" = ()
+    dropped: tuple[str, ...] = ()
 
 
 class DataCheck(Component):
-    """Looks at the rows of a window before they are used. Returns verdicts; a failed blocking one stops the run with ``error``."""
+    """Looks at the rows of a window before they are used, and gives one verdict or several.
+
+    A failed one stops the run with ``error`` if it is blocking and no ``ground``; a failed ``ground`` keeps the champion. ``stage``:
+    ``rows`` as read; then ``target``, the place to take impossible targets out; then ``series``, which needs both repaired.
+    """
 
     kind: ClassVar[str] = "check"
     error: ClassVar[type[errors.BadData]] = errors.BadData
+    stage: ClassVar[Literal["rows", "target", "series"]] = "rows"
+    purposes: ClassVar[tuple[str, ...]] = ("train", "predict")
 
     @abstractmethod
-    def check(self, frame: "pd.DataFrame", context: CheckContext) -> Verdict: ...
+    def check(self, frame: "pd.DataFrame", context: CheckContext) -> Verdict | tuple[Verdict, ...]: ...
+
+    def doubtful(self, series: "pd.DataFrame", context: CheckContext) -> "npt.NDArray[np.bool_] | None":
+        """Rows of one series whose target is not to be believed: not trained on, not scored, not seen by any feature. Stage ``target``."""
+        return None
 
 
 class Feature(Component):

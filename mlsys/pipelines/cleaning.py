@@ -47,12 +47,12 @@ def dead_stretches(frame: pd.DataFrame, moving: Moving, layout: Layout) -> dict[
     if not present or frame.empty:
         return {}
     values = {name: frame[name].to_numpy(dtype=np.float64) for name in present}
-    still = {name: _still(column) for name, column in values.items()}
+    resting = {name: still(column) for name, column in values.items()}
     together = np.zeros(len(frame), dtype=bool)
-    if len(still) > 1:
-        together = _long(np.logical_and.reduce(list(still.values())), frame.index, layout)
+    if len(resting) > 1:
+        together = long(np.logical_and.reduce(list(resting.values())), frame.index, layout)
     return {
-        name: together | ((values[name] > low) & (values[name] < high) & _long(still[name], frame.index, layout))
+        name: together | ((values[name] > low) & (values[name] < high) & long(resting[name], frame.index, layout))
         for name, (low, high) in present.items()
     }
 
@@ -73,6 +73,33 @@ def verdict(touched: int, rows: int, moving: Moving) -> Verdict:
     return Verdict(name="cleaning", passed=touched == 0, value=round(share, 6), threshold=0.0, detail=detail, blocking=False)
 
 
+def moves(values: npt.NDArray[np.float64]) -> bool:
+    """Whether a column changes often enough that standing still says something."""
+    return _changes(values) >= MOVING and not _two_valued([values])
+
+
+def still(values: npt.NDArray[np.float64]) -> Mask:
+    """Whether each row holds the same number as the row before it (missing counts as still)."""
+    same = (values[1:] == values[:-1]) | np.isnan(values[1:])
+    return np.concatenate([[False], same])[: len(values)]
+
+
+def long(
+    resting: Mask, index: pd.Index, layout: Layout, *, over: timedelta = LONGEST, steps: int = FEWEST_STEPS, coverage: float = 0.0
+) -> Mask:
+    """Rows in runs of more than ``over``, of at least ``steps`` rows and ``coverage`` of those that a run so long should have. A run begins
+    with the row that the next ones repeat."""
+    if not len(resting):
+        return resting
+    times, step = calendar.instants(pd.DatetimeIndex(index)), calendar.microseconds(layout.frequency)
+    run = np.cumsum(~resting) - 1
+    first = np.flatnonzero(~resting)
+    last = np.concatenate([first[1:] - 1, [len(resting) - 1]])
+    span, count = times[last] - times[first] + step, last - first + 1
+    found = (span > calendar.microseconds(over)) & (count >= steps) & (count * step >= coverage * span)
+    return np.asarray(found[run])
+
+
 def _two_valued(values: Sequence[npt.NDArray[np.float64]]) -> bool:
     known = np.concatenate([column[~np.isnan(column)] for column in values])
     return not len(known) or bool(np.isin(known, (known.min(), known.max())).all())
@@ -83,27 +110,8 @@ def _changes(values: npt.NDArray[np.float64]) -> float:
     return float(np.mean(known[1:] != known[:-1])) if len(known) > 1 else 0.0
 
 
-def _still(values: npt.NDArray[np.float64]) -> Mask:
-    """Whether each row holds the same number as the row before it (missing counts as still)."""
-    same = (values[1:] == values[:-1]) | np.isnan(values[1:])
-    return np.concatenate([[False], same])
-
-
 def _nights(values: npt.NDArray[np.float64], index: pd.Index, layout: Layout) -> float:
     """The share of local days on which the column stands still for NIGHT."""
     days = calendar.days(pd.DatetimeIndex(index), layout.timezone)
-    resting = _long(_still(values), index, layout, over=NIGHT, steps=2)
+    resting = long(still(values), index, layout, over=NIGHT, steps=2)
     return len(np.unique(days[resting])) / max(1, len(np.unique(days)))
-
-
-def _long(still: Mask, index: pd.Index, layout: Layout, *, over: timedelta = LONGEST, steps: int = FEWEST_STEPS) -> Mask:
-    """Rows in runs of more than ``over`` and at least ``steps`` rows. A run begins with the row that the next ones repeat."""
-    if not len(still):
-        return still
-    times = calendar.instants(pd.DatetimeIndex(index))
-    run = np.cumsum(~still) - 1
-    first = np.flatnonzero(~still)
-    last = np.concatenate([first[1:] - 1, [len(still) - 1]])
-    span = times[last] - times[first] + calendar.microseconds(layout.frequency)
-    long = (span > calendar.microseconds(over)) & (last - first + 1 >= steps)
-    return np.asarray(long[run])

@@ -1,15 +1,16 @@
 """Scores forecasts of a hold-out day by day. Gives the gate its raw material as JSON-able data, and decides nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from mlsys import errors
-from mlsys.pipelines import calendar
+from mlsys.pipelines import calendar, names
 from mlsys.pipelines.featurise import Features
 
 Floats = npt.NDArray[np.float64]
@@ -17,7 +18,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Rival:
-    """The champion at the hold-out: its forecasts, or None and why it cannot be compared."""
+    """A champion, present or past, at the hold-out: its forecasts, or None and why it cannot be compared."""
 
     model_version_id: str
     forecast: Floats | None
@@ -25,32 +26,58 @@ class Rival:
 
 
 def evaluate(
-    holdout: Features, candidate: Floats, naive: Floats, *, rival: Rival | None, expected: int, start: datetime, end: datetime
+    holdout: Features,
+    forecast: pd.DataFrame,
+    naive: Floats,
+    *,
+    rivals: Sequence[Rival],
+    expected: calendar.Ints,
+    start: datetime,
+    end: datetime,
+    day_coverage: float,
 ) -> dict[str, Any]:
-    """Mean absolute errors per local day, of candidate, seasonal naive and (where comparable) champion, with the rows each day rests on.
+    """Mean absolute errors per local day, of candidate, seasonal naive and (where comparable) champions, with the rows each day rests on.
 
-    ``expected``: rows that the hold-out, [start, end), should hold; ``target_level`` is the mean of |target|.
+    ``forecast``: as Forecaster.predict() gives it. ``rivals``: the champion, and those before it. ``expected``: local day of every row that
+    the hold-out, [start, end), should hold; a day with less than ``day_coverage`` of its rows is not scored (what is left of an absent day
+    may be night alone). ``target_level`` is the mean of |target|; ``quantiles``: rows that are not known to be 0, and for each level the
+    share of them at or below the forecast.
     """
     day, of_day = np.unique(holdout.day, return_inverse=True)
     count = np.bincount(of_day)
+    due = np.array([np.count_nonzero(expected == one) for one in day])
+    scored = count >= day_coverage * due
+    candidate = forecast[names.PREDICTION].to_numpy()
 
-    def per_day(forecast: Floats) -> list[float]:
-        wrong = np.bincount(of_day, weights=np.abs(forecast - holdout.target))
-        return [float(x) for x in wrong / count]
+    def per_day(values: Floats | None) -> list[float] | None:
+        if values is None:
+            return None
+        wrong = np.bincount(of_day, weights=np.abs(values - holdout.target))
+        return [float(x) for x in (wrong / count)[scored]]
 
+    champion = rivals[0] if rivals else None
     return {
         "holdout": {"start": start.isoformat(), "end": end.isoformat()},
-        "days": calendar.day_names(day),
-        "rows": [int(n) for n in count],
-        "expected_rows": expected,
+        "days": calendar.day_names(day[scored]),
+        "rows": [int(n) for n in count[scored]],
+        "expected_rows": len(expected),
         "candidate": per_day(candidate),
         "naive": per_day(naive),
-        "champion": per_day(rival.forecast) if rival and rival.forecast is not None else None,
-        "champion_id": rival.model_version_id if rival else None,
-        "champion_note": rival.note if rival else "",
+        "champion": per_day(champion.forecast) if champion else None,
+        "champion_id": champion.model_version_id if champion else None,
+        "champion_note": champion.note if champion else "",
+        "earlier": [{"model_version_id": one.model_version_id, "errors": per_day(one.forecast), "note": one.note} for one in rivals[1:]],
         "bias": float(np.mean(candidate - holdout.target)),
         "target_level": float(np.mean(np.abs(holdout.target))),
+        "quantiles": _below(holdout, forecast),
     }
+
+
+def _below(holdout: Features, forecast: pd.DataFrame) -> dict[str, Any]:
+    rows = holdout.active
+    levels = [name for name in forecast.columns if name.startswith(names.QUANTILE)]
+    below = {name: float(np.mean(holdout.target[rows] <= forecast[name].to_numpy()[rows])) for name in levels if rows.any()}
+    return {"rows": int(rows.sum()), "below": below}
 
 
 def metrics(holdout: Features, candidate: Floats, naive: Floats, rival: Rival | None) -> dict[str, float]:

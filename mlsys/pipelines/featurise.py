@@ -141,7 +141,7 @@ def _one(key: Key, series: pd.DataFrame, rows: pd.DatetimeIndex, setup: Setup, i
         day=calendar.days(rows, layout.timezone),
         target=series[layout.target].reindex(rows).to_numpy(dtype=np.float64),
         reference=naive,
-        active=_active(rows, setup),
+        active=active(rows, setup.components, layout),
         substituted=_blind(series, rows, layout) | (np.isnan(naive) if "lags" in setup.features else False),
     )
 
@@ -164,10 +164,11 @@ def _codes(key: Key, rows: pd.DatetimeIndex, setup: Setup) -> pd.DataFrame:
     return pd.DataFrame(columns, index=rows)
 
 
-def _active(rows: pd.DatetimeIndex, setup: Setup) -> Mask:
+def active(rows: pd.DatetimeIndex, components: Mapping[str, base.Feature], layout: Layout) -> Mask:
+    """Which rows no feature knows to be 0."""
     found = np.ones(len(rows), dtype=bool)
-    for component in setup.components.values():
-        opinion = component.active(rows, setup.layout)
+    for component in components.values():
+        opinion = component.active(rows, layout)
         found &= True if opinion is None else opinion
     return found
 

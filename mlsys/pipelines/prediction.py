@@ -9,11 +9,24 @@ import pandas as pd
 import pyarrow as pa
 
 from mlsys import errors
-from mlsys.pipelines import artifact, base, build, calendar, checking, cleaning, definition, environment, featurise, keeping, names, windows
+from mlsys.pipelines import (
+    artifact,
+    base,
+    build,
+    calendar,
+    checking,
+    cleaning,
+    definition,
+    environment,
+    featurise,
+    keeping,
+    names,
+    reading,
+    windows,
+)
 from mlsys.pipelines.featurise import Features
-from mlsys.records import Output, PredictOutcome, PredictSpec, Window
+from mlsys.records import Layout, Output, PredictOutcome, PredictSpec, Verdict, Window
 
-WARNED = ("completeness", "duplicates", "gaps")
 INSTANT = pa.timestamp("us", "UTC")
 
 
@@ -28,11 +41,8 @@ def predict(spec: PredictSpec, ports: base.Ports) -> PredictOutcome:
     told: dict[str, Any] = {name: spec.definition.get(name) for name in ("created_at", "issue")}
     rows = windows.read(source, replace(setup.layout, **told), spec.window, known_at=spec.known_at, target=False, **around)
     ports.reporter.progress("read", 1, 1)
-    context = base.CheckContext(layout=setup.layout, window=spec.window, purpose="predict")
-    checks = checking.run(rows.inside, context, _warned(definition.checks(spec.definition)), ports)
-    raw = featurise.split(rows.whole, setup.layout) or {}
-    series, touched = featurise.clean(raw, setup)
     ports.reporter.progress("features", 0, 1)
+    series, checks = _checked(rows, setup, source, spec, ports)
     features = _features(series, setup, spec.window)
     ports.reporter.progress("predict", 0, 1)
     table = _table(features, model.predict(features), setup, spec)
@@ -47,30 +57,59 @@ def predict(spec: PredictSpec, ports: base.Ports) -> PredictOutcome:
         output=output,
         data=rows.used,
         kept=kept,
-        checks=(*checks, cleaning.verdict(touched, len(rows.whole), setup.moving)),
+        checks=(*checks, _substituted(features, spec.window, setup)),
         environment=environment.describe(threads=ports.threads, recipe=model.model),
         read=rows.read,
     )
 
 
-def _features(series: Mapping[featurise.Key, pd.DataFrame], setup: featurise.Setup, window: Window) -> Features:
+def _checked(
+    rows: windows.Rows, setup: featurise.Setup, source: base.DataSource, spec: PredictSpec, ports: base.Ports
+) -> tuple[Mapping[featurise.Key, pd.DataFrame], tuple[Verdict, ...]]:
+    """The series as the model was trained on them: without impossible targets and dead stretches; and what was found on the way."""
     layout = setup.layout
-    whole = calendar.grid(window, layout, setup.beat)
+    checks = checking.built(definition.checks(spec.definition), "predict", ports)
+    context = base.CheckContext(
+        layout=layout,
+        window=spec.window,
+        purpose="predict",
+        series=featurise.split(rows.whole, layout),
+        idle=lambda index: ~featurise.active(index, setup.components, layout),
+        dropped=_new(source, spec, layout),
+    )
+    found = checking.run(rows.inside, context, checks, ports, stage="rows")
+    repaired, raw = checking.repair(rows.inside, context, checks, ports)
+    series, touched = featurise.clean(raw, setup)
+    context = replace(context, series=raw, cleaned=series)
+    found = (*found, *repaired, *checking.run(rows.inside, context, checks, ports, stage="series"))
+    return series, (*found, cleaning.verdict(touched, len(rows.whole), setup.moving))
 
-    def rows_of(_key: featurise.Key, frame: pd.DataFrame) -> pd.DatetimeIndex:
-        """The whole grid; with exogenous columns no further than the source tells of them."""
-        if not layout.exogenous:
-            return whole
-        known = pd.DatetimeIndex(frame.index)
-        inside = known[calendar.inside(known, window)]
-        return whole[whole <= inside.max()] if len(inside) else whole[:0]
 
-    features = featurise.featurise(series, setup, rows_of) if series else None
-    if features is None or not len(features):
-        needed = "rows for the exogenous columns" if layout.exogenous else "timestamps at the model's frequency"
+def _new(source: base.DataSource, spec: PredictSpec, layout: Layout) -> tuple[str, ...]:
+    """Columns that the model would have been trained on, had they been there."""
+    if spec.definition.get("exogenous") is not None:
+        return ()
+    return tuple(name for name in reading.exogenous(source, replace(layout, exogenous=None)) if name not in (layout.exogenous or ()))
+
+
+def _features(series: Mapping[featurise.Key, pd.DataFrame], setup: featurise.Setup, window: Window) -> Features:
+    """Of the whole grid of every series that the source tells of, in or before the window: a day without data is forecast all the same."""
+    whole = calendar.grid(window, setup.layout, setup.beat)
+    told = {key: one for key, one in series.items() if len(one)}
+    if not told or not len(whole):
+        needed = "timestamps at the model's frequency" if told else "rows in it or shortly before it"
         text = f"From {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M} UTC there are no {needed}: nothing can be forecast."
         raise errors.EmptyWindow(text)
-    return features
+    return featurise.featurise(told, setup, lambda _key, _series: whole)
+
+
+def _substituted(features: Features, window: Window, setup: featurise.Setup) -> Verdict:
+    count = int(features.substituted.sum())
+    detail = (
+        f"{count} of {len(features)} rows are forecast without the data they need: `quality` is substituted" if count else "all have data"
+    )
+    rows = checking.rests_on(window, pd.DatetimeIndex(features.frame.index), setup.layout)
+    return Verdict(name="substituted", passed=not count, value=count, threshold=0, detail=detail, blocking=False, data=rows)
 
 
 def _table(features: Features, forecast: pd.DataFrame, setup: featurise.Setup, spec: PredictSpec) -> pa.Table:
@@ -90,8 +129,3 @@ def _table(features: Features, forecast: pd.DataFrame, setup: featurise.Setup, s
         names.RUN: pa.repeat(spec.run_id, count),
     }
     return pa.table(columns)
-
-
-def _warned(checks: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Of the built-in checks those that mean something for a forecast; a user's own always."""
-    return {name: options for name, options in checks.items() if name in WARNED or name not in ("target", "frozen_exogenous")}

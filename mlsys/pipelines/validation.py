@@ -6,22 +6,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlsys.records import Validation, Verdict
+from mlsys.pipelines import names, settings
+from mlsys.records import Json, Validation, Verdict
 
 Floats = npt.NDArray[np.float64]
 
 
-def judge(evaluation: Mapping[str, Any], settings: Mapping[str, Any], *, champion_expected: str | None) -> Validation:
-    """``champion_expected``: the version in production at the moment of decision. ``settings``: a normalised ``validation`` mapping.
+def judge(
+    evaluation: Mapping[str, Any], chosen: Mapping[str, Any], *, champion_expected: str | None, data: Sequence[Verdict] = ()
+) -> Validation:
+    """``champion_expected``: the version in production at the moment of decision. ``chosen``: a normalised ``validation`` mapping; what an
+    older one does not name has its default. ``data``: verdicts of the data checks.
 
-    cannot_judge: too little to judge by, or the champion was not scored on unseen days. Else accepted or rejected on error alone.
+    cannot_judge: data that is not fit to judge on, or a champion that was not scored on unseen days. Else accepted or rejected on error
+    alone. Every number is in the answer, whatever the decision.
     """
-    grounds = [_days(evaluation, settings), _coverage(evaluation, settings), *_comparable(evaluation, champion_expected)]
-    contest = [_skill(evaluation, settings, first=champion_expected is None)]
-    if all(ground.passed for ground in grounds) and champion_expected is not None:
-        contest.append(_non_inferior(evaluation, settings))
-    checks = (*grounds, *contest, _bias(evaluation, settings))
-    if not all(ground.passed for ground in grounds):
+    chosen = {**settings.gate_defaults(), **chosen}
+    grounds = [_days(evaluation, chosen), _coverage(evaluation, chosen), *_comparable(evaluation, champion_expected)]
+    contest = [_skill(evaluation, chosen, first=champion_expected is None)]
+    if champion_expected is not None and evaluation["champion_id"] == champion_expected and evaluation["champion"]:
+        contest += [_non_inferior(evaluation, chosen), _best(evaluation, chosen)]
+    contest += _quantiles(evaluation, chosen)
+    checks = (*data, *grounds, *contest, _bias(evaluation, chosen))
+    if not all(check.passed for check in checks if check.ground):
         return Validation(decision="cannot_judge", checks=checks)
     return Validation(decision="accepted" if all(c.passed for c in contest) else "rejected", checks=checks)
 
@@ -40,17 +47,27 @@ def upper_ratio(candidate: Floats, champion: Floats, *, draws: int, block_days: 
     return float(np.quantile(ratio, confidence, method="higher"))
 
 
-def _days(evaluation: Mapping[str, Any], settings: Mapping[str, Any]) -> Verdict:
-    count, minimum = len(evaluation["days"]), settings["min_days"]
+def _days(evaluation: Mapping[str, Any], chosen: Mapping[str, Any]) -> Verdict:
+    count, minimum = len(evaluation["days"]), chosen["min_days"]
     detail = f"{count} days were scored" + ("" if count >= minimum else f"; {minimum} are needed to judge: widen the window")
-    return Verdict(name="scored_days", passed=count >= minimum, value=count, threshold=minimum, detail=detail)
+    return Verdict(
+        name="scored_days", passed=count >= minimum, value=count, threshold=minimum, detail=detail, ground=True, data=_scored(evaluation)
+    )
 
 
-def _coverage(evaluation: Mapping[str, Any], settings: Mapping[str, Any]) -> Verdict:
-    scored, expected, minimum = sum(evaluation["rows"]), evaluation["expected_rows"], settings["min_coverage"]
+def _coverage(evaluation: Mapping[str, Any], chosen: Mapping[str, Any]) -> Verdict:
+    scored, expected, minimum = sum(evaluation["rows"]), evaluation["expected_rows"], chosen["min_coverage"]
     share = min(1.0, scored / expected) if expected else 0.0
     detail = f"{scored} of the {expected} rows that the hold-out should have were scored"
-    return Verdict(name="coverage", passed=share >= minimum, value=round(share, 4), threshold=minimum, detail=detail)
+    return Verdict(
+        name="coverage",
+        passed=share >= minimum,
+        value=round(share, 4),
+        threshold=minimum,
+        detail=detail,
+        ground=True,
+        data=_scored(evaluation),
+    )
 
 
 def _comparable(evaluation: Mapping[str, Any], expected: str | None) -> list[Verdict]:
@@ -63,35 +80,90 @@ def _comparable(evaluation: Mapping[str, Any], expected: str | None) -> list[Ver
     else:
         detail = evaluation["champion_note"] or "scored by its twin, on days that neither has seen"
     passed = scored == expected and evaluation["champion"] is not None
-    return [Verdict(name="champion_comparable", passed=passed, value=scored, threshold=expected, detail=detail)]
+    return [
+        Verdict(
+            name="champion_comparable",
+            passed=passed,
+            value=scored,
+            threshold=expected,
+            detail=detail,
+            ground=True,
+            data=_scored(evaluation),
+        )
+    ]
 
 
-def _skill(evaluation: Mapping[str, Any], settings: Mapping[str, Any], *, first: bool) -> Verdict:
-    minimum = settings["min_skill_first" if first else "min_skill"]
-    candidate, naive = _mae(evaluation, "candidate"), _mae(evaluation, "naive")
+def _skill(evaluation: Mapping[str, Any], chosen: Mapping[str, Any], *, first: bool) -> Verdict:
+    minimum = chosen["min_skill_first" if first else "min_skill"]
+    candidate, naive = _mae(evaluation, evaluation["candidate"]), _mae(evaluation, evaluation["naive"])
     skill = 1 - candidate / naive if naive > 0 else (0.0 if candidate == 0 else -1.0)
     passed = skill >= minimum if first else skill > minimum
     detail = f"MAE {candidate:.4g}, seasonal naive {naive:.4g}" + (" (no champion yet)" if first else "")
-    return Verdict(name="better_than_naive", passed=passed, value=round(skill, 4), threshold=minimum, detail=detail)
+    return Verdict(
+        name="better_than_naive", passed=passed, value=round(skill, 4), threshold=minimum, detail=detail, data=_scored(evaluation)
+    )
 
 
-def _non_inferior(evaluation: Mapping[str, Any], settings: Mapping[str, Any]) -> Verdict:
-    candidate, champion = np.array(evaluation["candidate"]), np.array(evaluation["champion"])
-    options = {name: settings[name] for name in ("draws", "block_days", "confidence", "seed")}
-    bound, limit = upper_ratio(candidate, champion, **options), settings["max_ratio"]
-    detail = f"daily MAE {candidate.mean():.4g}, champion {champion.mean():.4g}; {settings['confidence']:.0%} upper bound of the ratio"
+def _non_inferior(evaluation: Mapping[str, Any], chosen: Mapping[str, Any]) -> Verdict:
+    return _bound("not_worse_than_champion", evaluation, evaluation["champion"], chosen, chosen["max_ratio"], "champion")
+
+
+def _best(evaluation: Mapping[str, Any], chosen: Mapping[str, Any]) -> Verdict:
+    """A bound of its own against the best of the last champions on these days: losses that are each within the bound cannot add up."""
+    earlier = evaluation.get("earlier", ())
+    scored = {
+        evaluation["champion_id"]: evaluation["champion"],
+        **{one["model_version_id"]: one["errors"] for one in earlier if one["errors"]},
+    }
+    best = min(scored, key=lambda one: (_mae(evaluation, scored[one]), one != evaluation["champion_id"]))
+    notes = "".join(f"; {one['model_version_id']} not compared: {one['note']}" for one in earlier if not one["errors"])
+    found = _bound("not_worse_than_best", evaluation, scored[best], chosen, chosen["max_ratio_best"], f"best of {len(scored)}, {best},")
+    return Verdict(**{**vars(found), "detail": found.detail + notes})
+
+
+def _bound(name: str, evaluation: Mapping[str, Any], theirs: Sequence[float], chosen: Mapping[str, Any], limit: float, who: str) -> Verdict:
+    candidate, champion = np.array(evaluation["candidate"]), np.array(theirs)
+    options = {option: chosen[option] for option in ("draws", "block_days", "confidence", "seed")}
+    bound = upper_ratio(candidate, champion, **options)
+    detail = f"daily MAE {candidate.mean():.4g}, {who} {champion.mean():.4g}; {chosen['confidence']:.0%} upper bound of the ratio"
     value = round(bound, 4) if np.isfinite(bound) else "infinite"
-    return Verdict(name="not_worse_than_champion", passed=bound < limit, value=value, threshold=limit, detail=detail)
+    return Verdict(name=name, passed=bound < limit, value=value, threshold=limit, detail=detail, data=_scored(evaluation))
 
 
-def _bias(evaluation: Mapping[str, Any], settings: Mapping[str, Any]) -> Verdict:
-    level, limit = evaluation["target_level"], settings["max_bias"]
+def _quantiles(evaluation: Mapping[str, Any], chosen: Mapping[str, Any]) -> list[Verdict]:
+    """Of the widest interval whose ends lie as far from 0 as from 1; where there is none, of the quantile that is furthest off."""
+    found = evaluation.get("quantiles") or {}
+    below = {names.level(column): share for column, share in (found.get("below") or {}).items()}
+    if not below:
+        return []
+    pairs = [(low, high) for low in below for high in below if low < high and abs(low + high - 1) < 1e-9]
+    if pairs:
+        low, high = min(pairs)
+        covered, nominal, what = below[high] - below[low], high - low, f"P{low * 100:g}..P{high * 100:g} covers"
+    else:
+        level = max(below, key=lambda one: abs(below[one] - one))
+        covered, nominal, what = below[level], level, f"below P{level * 100:g} lie"
+    limit = chosen["max_quantile_gap"]
+    detail = f"{what} {covered:.1%} of {found['rows']} rows that are not known to be 0, nominally {nominal:.0%}"
+    data = {**_scored(evaluation), "rows": found["rows"]}
+    gap = covered - nominal
+    return [Verdict(name="quantile_coverage", passed=abs(gap) <= limit, value=round(gap, 4), threshold=limit, detail=detail, data=data)]
+
+
+def _bias(evaluation: Mapping[str, Any], chosen: Mapping[str, Any]) -> Verdict:
+    level, limit = evaluation["target_level"], chosen["max_bias"]
     share = abs(evaluation["bias"]) / level if level > 0 else 0.0
     detail = f"mean error {evaluation['bias']:+.4g} beside a mean of {level:.4g}"
-    return Verdict(name="bias", passed=share <= limit, value=round(share, 4), threshold=limit, detail=detail, blocking=False)
+    return Verdict(
+        name="bias", passed=share <= limit, value=round(share, 4), threshold=limit, detail=detail, blocking=False, data=_scored(evaluation)
+    )
 
 
-def _mae(evaluation: Mapping[str, Any], who: str) -> float:
-    """Over all rows: each day weighs as much as it has rows."""
+def _mae(evaluation: Mapping[str, Any], errors: Sequence[float]) -> float:
+    """Over all scored rows: each day weighs as much as it has rows."""
     weights: Sequence[int] = evaluation["rows"]
-    return float(np.average(evaluation[who], weights=weights)) if weights else 0.0
+    return float(np.average(errors, weights=weights)) if weights else 0.0
+
+
+def _scored(evaluation: Mapping[str, Any]) -> Json:
+    return {**evaluation.get("holdout", {}), "days": len(evaluation["days"]), "rows": sum(evaluation["rows"])}

@@ -23,6 +23,12 @@ SELECT (SELECT model_version_id FROM promotions WHERE model_name = :name AND cre
 FROM unnest(CAST(:instants AS timestamptz[])) WITH ORDINALITY AS asked (at, number) ORDER BY number
 """
 )
+_LAST = sa.text(
+    """
+SELECT model_version_id FROM promotions WHERE model_name = :name AND (CAST(:at AS timestamptz) IS NULL OR created_at <= :at)
+GROUP BY model_version_id ORDER BY max(sequence) DESC LIMIT :count
+"""
+)
 
 
 class PromotionRepository:
@@ -36,6 +42,10 @@ class PromotionRepository:
         """The entry in force now, or at an instant; None when nothing was in production."""
         row = self._head(model_name, at)
         return None if row is None else _promotion(row)
+
+    def last(self, model_name: str, *, count: int, at: datetime | None = None) -> Sequence[str]:
+        """The last ``count`` different versions in production now, or up to an instant; the present one first."""
+        return list(self._connection.scalars(_LAST, {"name": model_name, "at": at, "count": count}))
 
     def production_at(self, model_name: str, instants: Sequence[datetime]) -> Sequence[str | None]:
         """The version in production at each of these instants."""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -36,6 +37,13 @@ _ONE = _VERSION.where(_v.model_version_id == sa.bindparam("id"))
 _IN_PRODUCTION = _VERSION.where(
     _v.model_version_id
     == sa.select(_p.model_version_id).where(_p.model_name == sa.bindparam("name")).order_by(*_LAST_FIRST).limit(1).scalar_subquery()
+)
+_AT = sa.bindparam("at", type_=sa.DateTime(timezone=True))
+_JUDGED = (
+    _VERSION.where(_v.model_name == sa.bindparam("name"), _v.validation["decision"].astext.in_(("accepted", "rejected")))
+    .where(sa.or_(_AT.is_(None), _v.created_at <= _AT))
+    .order_by(_v.seq.desc())
+    .limit(1)
 )
 
 
@@ -72,6 +80,11 @@ class VersionRepository:
     def production(self, model_name: str) -> ModelVersion | None:
         """The version in production now, in one look; None when there is none. For decisions: PromotionRepository.production()."""
         row = self._connection.execute(_IN_PRODUCTION, {"name": model_name}).mappings().one_or_none()
+        return None if row is None else _version(row)
+
+    def newest_judged(self, model_name: str, *, at: datetime | None = None) -> ModelVersion | None:
+        """The newest version that was accepted or rejected: one whose data was found fit to judge by. ``at``: made by then."""
+        row = self._connection.execute(_JUDGED, {"name": model_name, "at": at}).mappings().one_or_none()
         return None if row is None else _version(row)
 
     def list(self, model_name: str, *, limit: int, cursor: str | None) -> Page[ModelVersion]:

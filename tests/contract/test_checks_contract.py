@@ -1,6 +1,7 @@
 """Every installed check, found by its entry point, keeps the contract of base.DataCheck; and each built-in one sees its own fault."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -10,29 +11,64 @@ import pytest
 import synthetic
 
 from mlsys import errors
-from mlsys.pipelines import base, build, checking
-from mlsys.records import Verdict
+from mlsys.pipelines import base, build, checking, cleaning, featurise, profile
+from mlsys.records import Verdict, Window
 
 Purpose = Literal["train", "predict"]
 LAYOUT = synthetic.layout()
 NAMES = build.available(base.DataCheck)
-FAULTS: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], type[errors.BadData] | None]] = {
-    "completeness": (lambda frame: frame.iloc[: len(frame) // 2], errors.TooFewRows),
-    "duplicates": (lambda frame: pd.concat([frame, frame.iloc[[5]]]), errors.DuplicateTimestamps),
-    "gaps": (lambda frame: frame.drop(index=range(100, 130)), None),
-    "target": (lambda frame: frame.assign(load=np.nan), errors.NoTarget),
-    "frozen_exogenous": (lambda frame: frame.assign(temperature=frame["temperature"].where(~frame.index.isin(range(100, 150)), 0.0)), None),
+Fault = tuple[Callable[[pd.DataFrame], pd.DataFrame], str, type[errors.BadData] | None]
+STRETCH = range(100, 150)
+FAULTS: dict[str, Fault] = {
+    "completeness": (lambda f: f.iloc[: len(f) // 2], "completeness", errors.TooFewRows),
+    "duplicates": (lambda f: pd.concat([f, f.iloc[[5]]]), "duplicates", errors.DuplicateTimestamps),
+    "extremes": (lambda f: f.assign(load=f["load"].where(f.index != 300, 250.0)), "extremes", None),
+    "gaps": (lambda f: f.drop(index=STRETCH), "gaps", None),
+    "target": (lambda f: f.assign(load=np.nan), "target", errors.NoTarget),
+    "frozen_exogenous": (lambda f: f.assign(temperature=f["temperature"].where(~f.index.isin(STRETCH), 0.0)), "frozen_exogenous", None),
+    "frozen_target": (lambda f: f.assign(load=f["load"].where(~f.index.isin(STRETCH), 70.0)), "frozen_target", None),
+    "impossible_target": (lambda f: f.assign(load=f["load"].where(f.index != 300, -1.0)), "impossible_target", None),
+    "level": (lambda f: f.assign(load=f["load"].where(f["time"] < HOLDOUT.start, f["load"] * 1.15)), "level_month", None),
+    "revised": (lambda f: f.assign(load=f["load"] * 1.05), "revised_level", None),
+    "schema": (lambda f: f.assign(new=1.0), "schema", None),
 }
+OPTIONS: dict[str, dict[str, float]] = {"impossible_target": {"low": 0.0}}
+DAYS = 150
+HOLDOUT = Window(start=synthetic.START + timedelta(days=DAYS - 28), end=synthetic.window(DAYS).end)
 
 
-def check(name: str, frame: pd.DataFrame, tmp_path: Path, purpose: Purpose = "train") -> Verdict:
-    found = build.build(base.DataCheck, {"type": name}, ports=synthetic.ports(tmp_path), field="checks")
-    return found.check(frame, base.CheckContext(layout=LAYOUT, window=synthetic.window(60), purpose=purpose))
+def context_of(frame: pd.DataFrame, purpose: Purpose) -> base.CheckContext:
+    """As a job gives it: the good rows are what an earlier version saw."""
+    series = featurise.split(frame, LAYOUT)
+    cleaned, window, good = dict(series), synthetic.window(DAYS), list(featurise.split(synthetic.load(DAYS), LAYOUT).values())
+    if len(frame):
+        moving = cleaning.learn(list(series.values()), ["temperature"], LAYOUT)
+        cleaned = {key: cleaning.clean(one, moving, LAYOUT)[0] for key, one in series.items()}
+    return base.CheckContext(
+        layout=LAYOUT,
+        window=window,
+        purpose=purpose,
+        series=series,
+        cleaned=cleaned,
+        holdout=HOLDOUT if purpose == "train" else None,
+        profile=profile.of(list(series.values()), LAYOUT, window) if purpose == "train" else None,
+        earlier=(profile.of(good, LAYOUT, window),) if purpose == "train" else (),
+        dropped=tuple(name for name in frame.columns if name == "new"),
+    )
 
 
-def run(name: str, frame: pd.DataFrame, tmp_path: Path, purpose: Purpose = "train") -> tuple[Verdict, ...]:
-    context = base.CheckContext(layout=LAYOUT, window=synthetic.window(60), purpose=purpose)
-    return checking.run(frame, context, {name: {}}, synthetic.ports(tmp_path))
+def built(name: str, tmp_path: Path) -> base.DataCheck:
+    return build.build(base.DataCheck, {"type": name, **OPTIONS.get(name, {})}, ports=synthetic.ports(tmp_path), field="checks")
+
+
+def check(name: str, frame: pd.DataFrame, tmp_path: Path, purpose: Purpose = "train") -> dict[str, Verdict]:
+    found = built(name, tmp_path).check(frame, context_of(frame, purpose))
+    return {verdict.name: verdict for verdict in ((found,) if isinstance(found, Verdict) else found)}
+
+
+def run(name: str, frame: pd.DataFrame, tmp_path: Path) -> tuple[Verdict, ...]:
+    one = built(name, tmp_path)
+    return checking.run(frame, context_of(frame, "train"), {name: one}, synthetic.ports(tmp_path), stage=one.stage)
 
 
 def test_available__the_built_in_checks_are_installed() -> None:
@@ -41,34 +77,39 @@ def test_available__the_built_in_checks_are_installed() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_check__passes_good_data_and_says_what_it_held_against_what(name: str, tmp_path: Path) -> None:
-    found = check(name, synthetic.load(60), tmp_path)
-    assert (found.name, found.passed) == (name, True)
-    assert found.value is not None
-    assert found.threshold is not None
+    found = check(name, synthetic.load(DAYS), tmp_path)
+    assert all(verdict.passed for verdict in found.values()), found
+    assert all(verdict.name.startswith(name) for verdict in found.values())
+    assert all(verdict.detail for verdict in found.values())
+    judged = [verdict for verdict in found.values() if not verdict.detail.startswith("too few days")]
+    assert judged
+    assert all(verdict.value is not None and verdict.threshold is not None for verdict in judged)
+    assert all(verdict.data and verdict.data["rows"] for verdict in judged if name != "schema")
 
 
 @pytest.mark.parametrize("purpose", ["train", "predict"])
 @pytest.mark.parametrize("name", NAMES)
 def test_check__gives_a_verdict_on_no_rows_at_all(name: str, purpose: Purpose, tmp_path: Path) -> None:
-    assert isinstance(check(name, synthetic.load(60).iloc[:0], tmp_path, purpose), Verdict)
+    if purpose in built(name, tmp_path).purposes:
+        assert check(name, synthetic.load(60).iloc[:0], tmp_path, purpose)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_check__does_not_change_its_input(name: str, tmp_path: Path) -> None:
-    frame = synthetic.load(60)
+    frame = synthetic.load(DAYS)
     check(name, frame, tmp_path)
-    assert frame.equals(synthetic.load(60))
+    assert frame.equals(synthetic.load(DAYS))
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_check__sees_its_fault_and_stops_a_training_where_it_must(name: str, tmp_path: Path) -> None:
-    spoil, error = FAULTS[name]
-    frame = spoil(synthetic.load(60))
-    verdict = check(name, frame, tmp_path)
+    spoil, which, error = FAULTS[name]
+    frame = spoil(synthetic.load(DAYS))
+    verdict = check(name, frame, tmp_path)[which]
     assert not verdict.passed
-    assert verdict.blocking == (error is not None)
+    assert (verdict.blocking and not verdict.ground) == (error is not None)
     if error is None:
-        assert run(name, frame, tmp_path) == (verdict,)
+        assert verdict in run(name, frame, tmp_path)
     else:
         with pytest.raises(error) as caught:
             run(name, frame, tmp_path)
@@ -77,16 +118,18 @@ def test_check__sees_its_fault_and_stops_a_training_where_it_must(name: str, tmp
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_check__never_stops_a_forecast(name: str, tmp_path: Path) -> None:
-    assert not check(name, FAULTS[name][0](synthetic.load(60)), tmp_path, "predict").blocking
+    if "predict" in built(name, tmp_path).purposes:
+        found = check(name, FAULTS[name][0](synthetic.load(DAYS)), tmp_path, "predict")
+        assert all(not verdict.blocking for verdict in found.values())
 
 
 def test_completeness__names_the_end_that_is_missing(tmp_path: Path) -> None:
-    frame = synthetic.load(60)
-    assert "nothing after 2021-01-30 23:00" in check("completeness", frame.iloc[: 30 * 24], tmp_path).detail
-    assert "nothing before 2021-01-31 00:00" in check("completeness", frame.iloc[30 * 24 :], tmp_path).detail
+    frame = synthetic.load(DAYS)
+    assert "nothing after 2021-01-30 23:00" in check("completeness", frame.iloc[: 30 * 24], tmp_path)["completeness"].detail
+    assert "nothing before 2021-01-31 00:00" in check("completeness", frame.iloc[30 * 24 :], tmp_path)["completeness"].detail
 
 
 def test_completeness__thirty_five_days_missing_of_a_year_will_do(tmp_path: Path) -> None:
-    frame = synthetic.load(60)
+    frame = synthetic.load(DAYS)
     days = frame["time"].dt.day_of_year
-    assert check("completeness", frame[days % 10 != 0], tmp_path).passed
+    assert check("completeness", frame[days % 10 != 0], tmp_path)["completeness"].passed

@@ -29,7 +29,7 @@ def train(
     frame: pd.DataFrame, folder: Path, *, ports: base.Ports | None = None, champion: Champion | None = None, **changes: Any
 ) -> TrainOutcome:
     frame.to_parquet(folder / "data.parquet", index=False)
-    return training.train(replace(spec_of(**changes), champion=champion), ports or synthetic.ports(folder))
+    return training.train(replace(spec_of(**changes), champions=(champion,) if champion else ()), ports or synthetic.ports(folder))
 
 
 def predict(trained: TrainOutcome, folder: Path, ports: base.Ports, window: Window, **changes: Any) -> tuple[PredictOutcome, pd.DataFrame]:
@@ -48,7 +48,10 @@ def test_train__gives_all_that_the_registry_and_the_gate_need(tmp_path: Path) ->
     assert found.metrics["skill"] > 0.2
     assert found.twin_cutoff == synthetic.START + 96 * DAY
     assert (found.data.rows, found.data.start) == (120 * 24, synthetic.START)
-    assert {check.name for check in found.checks} == {"completeness", "duplicates", "frozen_exogenous", "gaps", "target", "cleaning"}
+    assert {check.name for check in found.checks} == {
+        "completeness", "duplicates", "extremes", "frozen_exogenous", "frozen_exogenous_holdout", "frozen_target", "frozen_target_holdout",
+        "gaps", "impossible_target", "impossible_target_share", "level_month", "level_year", "revised", "schema", "target", "cleaning",
+    }  # fmt: skip
     assert json.loads(json.dumps(found.evaluation)) == found.evaluation
     assert found.environment["threads"] == 1
     assert ports.blobs.get(found.twin.sha256) != ports.blobs.get(found.artifact.sha256)
@@ -170,14 +173,14 @@ def test_predict__forecasts_every_hour_with_what_was_known_at_its_issue_time(tmp
     assert again["prediction"][known].equals(table["prediction"][known])
 
 
-def test_predict__the_future_needs_no_target_column_and_ends_with_the_exogenous(tmp_path: Path) -> None:
+def test_predict__the_future_needs_no_target_column_and_is_forecast_whole(tmp_path: Path) -> None:
     ports = synthetic.ports(tmp_path)
     frame = synthetic.load(122)
     trained = train(frame, tmp_path, ports=ports)
     future = Window(start=synthetic.START + 120 * DAY, end=synthetic.START + 130 * DAY)
     frame.drop(columns="load").to_parquet(tmp_path / "data.parquet", index=False)
     _, table = predict(trained, tmp_path, ports, future)
-    assert table["time"].max() == frame["time"].max()
+    assert len(table) == 10 * 24
     assert set(table["quality"]) == {"substituted"}
     assert np.isfinite(table["prediction"]).all()
 

@@ -34,7 +34,7 @@ def test_solar__trains_on_2017_and_forecasts_2018_as_well_as_promised(
     error = (forecast["prediction"].reindex(power.index) - power).abs()
     assert error.notna().all()
     assert error.mean() <= bound
-    assert found.output.rows == len(forecast) == 18_808
+    assert found.output.rows == len(forecast) == 18_816
     assert forecast["prediction"].between(0, 42).all()
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mlsys.pipelines import settings, validation
-from mlsys.records import Validation
+from mlsys.records import Validation, Verdict
 
 GATE = settings.gate_defaults()
 CHANCE = np.random.default_rng(5)
@@ -17,6 +17,7 @@ def evaluation(*, candidate: float = 0.7, champion: float | None = None, days: i
         who: (NAIVE[:days] * size * CHANCE.uniform(0.95, 1.05, days)).tolist() for who, size in (("a", candidate), ("b", champion or 1))
     }
     usual = {
+        "holdout": {"start": "2021-01-01", "end": "2021-01-29"},
         "days": [f"2021-01-{i + 1:02}" for i in range(days)],
         "rows": [rows] * days,
         "expected_rows": 96 * days,
@@ -59,12 +60,13 @@ def test_judge__rejects_what_is_worse_than_naive() -> None:
 def test_judge__holds_a_candidate_against_the_champion(candidate: float, decision: str) -> None:
     found = judge(evaluation(candidate=candidate, champion=0.7), champion="champion")
     assert found.decision == decision
-    assert failed(found) == (set() if decision == "accepted" else {"not_worse_than_champion"})
+    assert failed(found) == (set() if decision == "accepted" else {"not_worse_than_champion", "not_worse_than_best"})
 
 
 def test_judge__too_few_days_cannot_be_judged() -> None:
-    found = judge(evaluation(days=19, champion=0.1), champion="champion")
+    found = judge(evaluation(days=19, champion=0.7), champion="champion")
     assert (found.decision, failed(found)) == ("cannot_judge", {"scored_days"})
+    assert "not_worse_than_champion" in {check.name for check in found.checks}
 
 
 def test_judge__too_many_missing_rows_cannot_be_judged() -> None:
@@ -88,6 +90,59 @@ def test_judge__a_champion_that_went_away_meanwhile_leaves_a_first_model() -> No
     assert judge(evaluation(champion=0.1), champion=None).decision == "accepted"
 
 
+def earlier(*sizes: float | None) -> list[dict[str, Any]]:
+    """Champions before the present one, with errors as multiples of the naive ones; None: not comparable."""
+    return [
+        {"model_version_id": f"old{i}", "errors": None if size is None else (NAIVE * size).tolist(), "note": "gone" if size is None else ""}
+        for i, size in enumerate(sizes)
+    ]
+
+
+def test_judge__holds_a_candidate_against_the_best_of_the_last_champions() -> None:
+    of = evaluation(candidate=0.74, champion=0.72)
+    assert judge(of, champion="champion").decision == "accepted"
+    assert judge(of | {"earlier": earlier(0.9, None, 0.71)}, champion="champion").decision == "accepted"
+    found = judge(of | {"earlier": earlier(0.9, None, 0.6)}, champion="champion")
+    assert (found.decision, failed(found)) == ("rejected", {"not_worse_than_best"})
+    detail = next(check.detail for check in found.checks if check.name == "not_worse_than_best")
+    assert "best of 3, old2," in detail
+    assert "old1 not compared: gone" in detail
+    assert judge(of | {"earlier": earlier(0.6)}, champion="champion", max_ratio_best=1.5).decision == "accepted"
+
+
+def test_judge__faulty_data_comes_first() -> None:
+    fault = Verdict(name="revised_level", passed=False, value=0.15, threshold=0.02, ground=True)
+    found = validation.judge(evaluation(), GATE, champion_expected=None, data=[fault])
+    assert (found.decision, failed(found)) == ("cannot_judge", {"revised_level"})
+    assert {"better_than_naive", "bias"} <= {check.name for check in found.checks}
+    warning = Verdict(name="gaps", passed=False, blocking=False)
+    assert validation.judge(evaluation(), GATE, champion_expected=None, data=[warning]).decision == "accepted"
+
+
+@pytest.mark.parametrize(
+    ("below", "value", "passed"),
+    [
+        ({"quantile_P10": 0.08, "quantile_P50": 0.2, "quantile_P90": 0.9}, 0.02, True),
+        ({"quantile_P10": 0.02, "quantile_P90": 0.92}, 0.1, False),
+        ({"quantile_P10": 0.2, "quantile_P90": 0.9}, -0.1, False),
+        ({"quantile_P50": 0.6}, 0.1, False),
+        ({"quantile_P50": 0.45, "quantile_P75": 0.7}, -0.05, True),
+    ],
+)
+def test_judge__quantiles_cover_what_they_say(below: dict[str, float], value: float, passed: bool) -> None:
+    found = judge(evaluation(quantiles={"rows": 1300, "below": below}))
+    check = next(check for check in found.checks if check.name == "quantile_coverage")
+    assert (check.value, check.passed, check.threshold) == (pytest.approx(value), passed, 0.08)
+    assert check.data is not None
+    assert check.data["rows"] == 1300
+    assert found.decision == ("accepted" if passed else "rejected")
+
+
+def test_judge__settings_that_an_older_definition_does_not_name_have_their_defaults() -> None:
+    of = evaluation()
+    assert validation.judge(of, {}, champion_expected=None) == judge(of)
+
+
 def test_judge__bias_only_warns() -> None:
     found = judge(evaluation(bias=-1.0))
     assert (found.decision, failed(found)) == ("accepted", {"bias"})
@@ -99,9 +154,11 @@ def test_judge__records_every_number_accepted_or_not() -> None:
         judge(evaluation(candidate=2, champion=0.7), champion="champion"),
     ):
         assert {c.name for c in found.checks} == {
-            "scored_days", "coverage", "champion_comparable", "better_than_naive", "not_worse_than_champion", "bias",
+            "scored_days", "coverage", "champion_comparable", "better_than_naive", "not_worse_than_champion", "not_worse_than_best",
+            "bias",
         }  # fmt: skip
         assert all(c.value is not None and c.threshold is not None and c.detail for c in found.checks)
+        assert all(c.data == {"start": "2021-01-01", "end": "2021-01-29", "days": 28, "rows": 2688} for c in found.checks)
 
 
 def test_judge__is_the_same_each_time() -> None:

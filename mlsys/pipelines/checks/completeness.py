@@ -5,7 +5,7 @@ from typing import ClassVar
 import pandas as pd
 
 from mlsys import errors
-from mlsys.pipelines import base, calendar, durations
+from mlsys.pipelines import base, calendar, checking, durations
 from mlsys.records import Verdict
 
 
@@ -33,6 +33,7 @@ class Completeness(base.DataCheck):
             threshold=self._minimum,
             detail=_detail(times, context, present, expected * series, share, self._minimum),
             blocking=training,
+            data=checking.rests_on(context.window, times, layout),
         )
 
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 import pandas as pd
 
 from mlsys import errors
-from mlsys.pipelines import base
+from mlsys.pipelines import base, checking
 from mlsys.records import Verdict
 
 
@@ -23,4 +23,6 @@ class Duplicates(base.DataCheck):
             first = frame.loc[repeated, context.layout.timestamp].iloc[0]
             remedy = "keep one row each, or name the columns that tell series apart in `series_key`"
             detail = f"{count} rows repeat a timestamp, the first {first:%Y-%m-%d %H:%M} UTC: {remedy}."
-        return Verdict(name="duplicates", passed=count == 0, value=count, threshold=0, detail=detail, blocking=context.purpose == "train")
+        rows = checking.rests_on(context.window, pd.DatetimeIndex(frame[context.layout.timestamp]), context.layout)
+        blocking = context.purpose == "train"
+        return Verdict(name="duplicates", passed=count == 0, value=count, threshold=0, detail=detail, blocking=blocking, data=rows)

@@ -5,7 +5,7 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 
-from mlsys.pipelines import base, calendar, durations
+from mlsys.pipelines import base, calendar, checking, durations
 from mlsys.records import Verdict
 
 SLACK = 1.1  # a local day may last 25 hours: not a gap in daily data
@@ -22,7 +22,8 @@ class Gaps(base.DataCheck):
         widths = np.concatenate([np.empty(0, dtype=np.int64), *[np.diff(t) for t in times]])
         jumps = widths[widths > int(step * SLACK)] - step
         detail = f"{len(jumps)} gaps, the longest {_text(jumps.max())}, together {_text(jumps.sum())}" if len(jumps) else "no gap"
-        return Verdict(name="gaps", passed=not len(jumps), value=len(jumps), threshold=0, detail=detail, blocking=False)
+        rows = checking.rests_on(context.window, pd.DatetimeIndex(frame[layout.timestamp]), layout)
+        return Verdict(name="gaps", passed=not len(jumps), value=len(jumps), threshold=0, detail=detail, blocking=False, data=rows)
 
 
 def _text(microseconds: int) -> str:

@@ -5,7 +5,7 @@ from typing import ClassVar
 import pandas as pd
 
 from mlsys import errors
-from mlsys.pipelines import base
+from mlsys.pipelines import base, checking
 from mlsys.records import Verdict
 
 
@@ -13,6 +13,7 @@ class Target(base.DataCheck):
     """``minimum``: share of the rows with a target below which a warning is given. None at all blocks a training."""
 
     error: ClassVar[type[errors.BadData]] = errors.NoTarget
+    purposes: ClassVar[tuple[str, ...]] = ("train",)
     parameters: ClassVar = {"minimum": base.Parameter(type=float, low=0, high=1)}
 
     def __init__(self, *, minimum: float = 0.8) -> None:
@@ -27,4 +28,7 @@ class Target(base.DataCheck):
             detail += ": a model cannot be trained without it; check the column's name and the window."
         none = training and not known
         passed = not none and (share >= self._minimum or not training)
-        return Verdict(name="target", passed=passed, value=round(share, 4), threshold=self._minimum, detail=detail, blocking=none)
+        rows = checking.rests_on(context.window, pd.DatetimeIndex(frame[context.layout.timestamp]), context.layout)
+        return Verdict(
+            name="target", passed=passed, value=round(share, 4), threshold=self._minimum, detail=detail, blocking=none, data=rows
+        )
