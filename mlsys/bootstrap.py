@@ -34,6 +34,10 @@ from mlsys.registry.idempotency import Keys
 from mlsys.registry.production import Production
 from mlsys.registry.schema import Schema
 from mlsys.registry.unit_of_work import UnitOfWork, Units
+from mlsys.scheduling.firing import Firings
+from mlsys.scheduling.scheduler import Scheduler
+from mlsys.scheduling.service import ScheduleService
+from mlsys.scheduling.store import Noting, Store
 from mlsys.storage.artifacts import FolderBlobs
 from mlsys.storage.database import make_engine
 from mlsys.storage.embedded import EmbeddedPostgres
@@ -63,6 +67,7 @@ class System:
     runner: Runner
     recovery: Recovery
     leader: Leader
+    scheduler: Scheduler
     data: "Data"
     verifier: Verifier
     _started: list[Callable[[], None]] = field(default_factory=list)
@@ -79,6 +84,8 @@ class System:
                 self.recovery.start()
                 self._started.append(self.leader.stop)
                 self.leader.start()
+                self._started.append(self.scheduler.stop)
+                self.scheduler.start()
                 self._started.append(self.data.housekeeping.stop)
                 self.data.housekeeping.start()
         except BaseException:
@@ -126,6 +133,7 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
     """Wires everything; opens nothing. Raises ConfigError and Invalid for a configuration that cannot work."""
     clock = clock or SystemClock()
     models = declarations.declared(config)
+    schedules = declarations.scheduled(config, models)
     database = None if config.database.url else EmbeddedPostgres(home=config.home, log=logging.getLogger("mlsys.postgres").info)
     engine = make_engine(
         config.database.url or (database.url if database else ""),
@@ -150,9 +158,16 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
     runner = Runner(units=units, handlers=handlers, presence=presence, workers=config.execution.workers)
     leader = Leader(engine=engine)
     recovery = Recovery(units=units, runner=runner, presence=presence, clock=clock, max_attempts=config.execution.max_attempts)
-    schema = Schema(migrator=Migrator(engine=engine), on_head=partial(_declare, units, models))
+    jobs = JobService(units=units, files=files, launch=runner.launch)
+    firings = Firings(jobs=jobs, grace=timedelta(seconds=config.scheduling.misfire_grace_seconds))
+    scheduled = ScheduleService(units=units, clock=clock, jobs=jobs, firings=firings, declared=schedules)
+    noting = Noting()
+    store = Store(units=units, clock=clock, leader=leader, firings=firings, noting=noting, launch=runner.launch)
+    scheduler = Scheduler(store=store, noting=noting, leader=leader, units=units, clock=clock, reconcile=scheduled.reconcile)
+    schema = Schema(migrator=Migrator(engine=engine), on_head=partial(_on_head, units, models, scheduler))
     services = Services(
-        jobs=JobService(units=units, files=files, launch=runner.launch),
+        jobs=jobs,
+        schedules=scheduled,
         backfills=BackfillService(units=units, clock=clock, launch=runner.launch),
         backtests=BacktestService(units=units, launch=runner.launch, ports=quiet),
         production=Production(units=units, blobs=blobs),
@@ -170,7 +185,7 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
                 "database": partial(health.database, engine, schema),
                 "executor": runner.health,
                 "recovery": recovery.health,
-                "scheduler": leader.health,
+                "scheduler": scheduler.health,
                 "artifacts": partial(health.artifacts, blobs),
             },
         ),
@@ -191,6 +206,7 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
         runner=runner,
         recovery=recovery,
         leader=leader,
+        scheduler=scheduler,
         data=data,
         verifier=Verifier(units=units, blobs=blobs, data=data.blobs),
     )
@@ -230,11 +246,12 @@ def make_home(home: Path) -> None:
         raise errors.ConfigError(f"The home {home} cannot be made ({error.strerror}). Choose another with --home or MLSYS_HOME.") from None
 
 
-def _declare(units: Units, models: Mapping[str, dict[str, Any]]) -> None:
+def _on_head(units: Units, models: Mapping[str, dict[str, Any]], scheduler: Scheduler) -> None:
     with units() as unit:
         for name, declaration in models.items():
             unit.models.define(name, declaration)
         unit.commit()
+    scheduler.on_head()
 
 
 def _store(config: Config) -> Path:

@@ -102,7 +102,9 @@ def address(path: str, query: Mapping[str, Any] | None) -> str:
 
 
 def answer(status: int, data: bytes) -> Any:
-    """The JSON of an answer; a refusal becomes a ClientError with the server's own words."""
+    """The JSON of an answer (None: it has none); a refusal becomes a ClientError with the server's own words."""
+    if status == 204:
+        return None
     try:
         value = json.loads(data)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The models that config.yaml declares, held against the code before anything starts. Reads no data, knows no registry."""
+"""The models and schedules that config.yaml declares, held against the code before anything starts. Reads no data, knows no registry."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -7,6 +7,8 @@ from mlsys import errors
 from mlsys.config import Config
 from mlsys.pipelines import base, build, definition
 from mlsys.pipelines.base import Ports, Query
+from mlsys.records import Schedule
+from mlsys.scheduling import declaring
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,6 +23,21 @@ def declared(config: Config) -> dict[str, dict[str, Any]]:
             found[name] = definition.normalise(raw)
         except errors.Invalid as error:
             wrong |= {f"models.{name}.{key}": texts for key, texts in error.fields.items()}
+    if wrong:
+        raise errors.Invalid(wrong, "The configuration is not valid.")
+    return found
+
+
+def scheduled(config: Config, models: Mapping[str, dict[str, Any]]) -> dict[str, Schedule]:
+    """All configured schedules, each of a configured model. Raises Invalid naming ``schedules.<name>.<key>``."""
+    found: dict[str, Schedule] = {}
+    wrong: dict[str, list[str]] = {}
+    for name, raw in config.schedules.items():
+        try:
+            found[name] = declaring.read(name, raw)
+            declaring.check_model(found[name], models.get(found[name].model_name))
+        except errors.Invalid as error:
+            wrong |= {f"schedules.{name}.{key}": texts for key, texts in error.fields.items()}
     if wrong:
         raise errors.Invalid(wrong, "The configuration is not valid.")
     return found

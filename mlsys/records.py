@@ -7,6 +7,9 @@ from typing import Any, Literal
 
 RunKind = Literal["train", "predict", "backfill", "replay", "backtest"]
 PredictionSource = Literal["live", "backfill", "replay", "backtest"]
+ScheduleKind = Literal["train", "predict"]
+Misfire = Literal["run_once", "skip", "run_all"]
+Overlap = Literal["skip", "queue"]
 RunStatus = Literal["queued", "running", "cancelling", "succeeded", "failed", "crashed", "cancelled", "skipped"]
 TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "crashed", "cancelled", "skipped"})
 Decision = Literal["accepted", "rejected", "cannot_judge"]
@@ -357,3 +360,35 @@ class DataFile:
     stamped_at: datetime | None
     kind: str
     added_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """What runs when. ``window``: {start, end} as durations from the fire time; ``params``: hyper-parameters of a training.
+
+    ``misfire``: what becomes of firings that were missed; ``overlap``: of one that is due while a run of this schedule goes on.
+    """
+
+    name: str
+    kind: ScheduleKind
+    model_name: str
+    cron: str
+    timezone: str
+    window: Json
+    params: Json
+    misfire: Misfire
+    overlap: Overlap
+    enabled: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleState:
+    """A schedule and where it stands. ``seq`` numbers its definition; ``next_fire_time`` None: it is paused, or never fires again."""
+
+    schedule: Schedule
+    seq: int
+    declared: bool
+    created_at: datetime
+    updated_at: datetime
+    next_fire_time: datetime | None
+    last_fire_time: datetime | None

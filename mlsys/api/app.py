@@ -21,6 +21,7 @@ from mlsys.api import (
     problems,
     production,
     runs,
+    schedules,
     schemas,
     system,
 )
@@ -74,7 +75,7 @@ def create_app(services: Services, *, pages: Sequence[Blueprint] = ()) -> Flask:
     idempotency.register(app, services)
     problems.register(app)
     api = _documented(app)
-    for module in (datasets, jobs, production, runs, models, predictions, backtests, explanations, system):
+    for module in (datasets, jobs, production, runs, models, predictions, backtests, explanations, schedules, system):
         api.register_blueprint(module.build(services))
     idempotency.document(api)
     for page in pages:

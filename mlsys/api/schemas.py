@@ -28,6 +28,7 @@ class RunsQuery(PageQuery):
     )
     model_name = name()
     trigger = fields.String(validate=ma.validate.OneOf(["api", "cli", "schedule", "replay", "backfill"]))
+    schedule = name(metadata={"description": "Only runs of this schedule: its firings, and those triggered by hand."})
 
 
 class JobBody(ma.Schema):

@@ -13,6 +13,7 @@ from mlsys.registry.idempotency import Keys
 from mlsys.registry.production import Production
 from mlsys.registry.schema import Schema
 from mlsys.registry.unit_of_work import TimedUnits
+from mlsys.scheduling.service import ScheduleService
 from mlsys.timetravel.datasets import DatasetService
 from mlsys.timetravel.predictions import PredictionReader
 from mlsys.timetravel.reader import Reader
@@ -29,6 +30,7 @@ class Limits:
 @dataclass(frozen=True, kw_only=True)
 class Services:
     jobs: JobService
+    schedules: ScheduleService
     backfills: BackfillService
     backtests: BacktestService
     production: Production

@@ -1,6 +1,7 @@
 """``mlsys check-config``: reads everything that a start would read, and prints what is in force. Reads no data and starts nothing."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -17,13 +18,16 @@ def check_config(config_file: Path | None, home: Path | None, json_: bool) -> No
 
     config = read_config(config_file, home)
     models = declarations.declared(config)
+    schedules = declarations.scheduled(config, models)
     warnings = bootstrap.check_parts(config, models)
     if json_:
-        click.echo(json.dumps({"settings": in_force(config), "models": models, "warnings": warnings}, indent=2))
+        told = {name: asdict(schedule) for name, schedule in schedules.items()}
+        click.echo(json.dumps({"settings": in_force(config), "models": models, "schedules": told, "warnings": warnings}, indent=2))
         return
     click.echo(f"The configuration is valid ({config.file or 'built-in defaults, no config.yaml found'}).")
     for name, value in in_force(config).items():
         click.echo(f"{name}: {json.dumps(value)}")
     click.echo(f"models: {', '.join(models) or 'none'}")
+    click.echo(f"schedules: {', '.join(schedules) or 'none'}")
     for field, text in warnings.items():
         click.echo(f"Warning: {field}: {text}", err=True)

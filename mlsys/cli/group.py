@@ -22,6 +22,7 @@ COMMANDS = {
     "backfill": ("backfill", "Forecasts of the past, as they would have been issued then."),
     "backtest": ("backtest", "Forecasts of the past from rolling origins, scored beside baselines."),
     "datasets": ("datasets", "Append-only data sets: list, create, show, append, rows."),
+    "schedules": ("schedules", "What runs when: list, show, create, update, delete, pause, resume, trigger."),
     "verify": ("verify", "Check promotion chains and stored files against their hashes."),
     "db": ("db", "Move the database's schema: upgrade, downgrade, current."),
     "check-config": ("check_config", "Check the configuration and print what is in force."),

@@ -32,7 +32,7 @@ def _job(command: Command) -> Command:
 @click.option("--promote", type=click.Choice(["auto", "never"]), help="Whether the gate may promote (default auto).")
 @_job
 def train(config_file: Path | None, home: Path | None, json_: bool, params: tuple[str, ...], **asked: Any) -> None:
-    _carry_out("/job/train", asked | {"params": dict(_parameter(text) for text in params)}, config_file, home, json_)
+    _carry_out("/job/train", asked | {"params": dict(parameter(text) for text in params)}, config_file, home, json_)
 
 
 @click.command(help="Predict with the version in production, or the one named.")
@@ -59,7 +59,8 @@ def _carry_out(path: str, asked: Mapping[str, Any], config_file: Path | None, ho
         sys.exit(1)
 
 
-def _parameter(text: str) -> tuple[str, Any]:
+def parameter(text: str) -> tuple[str, Any]:
+    """Name and value of ``NAME=VALUE``, the value as JSON if it is such."""
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise click.UsageError(f"--param {text!r}: write NAME=VALUE, for example --param learning_rate=0.1")

@@ -1,7 +1,7 @@
 """The configuration: read once at start from file, environment and command line, into frozen values.
 
-`load` is the only way in. Only bootstrap, the command line and testing may hold a Config; parts are given plain values. Model definitions
-pass through unread (the pipelines check them). Importing this opens nothing, and imports neither yaml nor any large library.
+`load` is the only way in. Only bootstrap, the command line and testing may hold a Config; parts are given plain values. Models and
+schedules pass through unread (their own layers check them). Importing this opens nothing, and imports neither yaml nor any large library.
 """
 
 import os
@@ -12,10 +12,23 @@ from typing import Any
 
 from mlsys import errors
 from mlsys.config import layers, schema
-from mlsys.config.schema import Artifacts, Config, Data, Database, Described, Execution, Logging, Server, describe, in_force
+from mlsys.config.schema import Artifacts, Config, Data, Database, Described, Execution, Logging, Scheduling, Server, describe, in_force
 from mlsys.config.values import Given, UnfitError
 
-__all__ = ["Artifacts", "Config", "Data", "Database", "Described", "Execution", "Logging", "Server", "describe", "in_force", "load"]
+__all__ = [
+    "Artifacts",
+    "Config",
+    "Data",
+    "Database",
+    "Described",
+    "Execution",
+    "Logging",
+    "Scheduling",
+    "Server",
+    "describe",
+    "in_force",
+    "load",
+]
 
 FILE = Path("config.yaml")
 MISSING = object()
@@ -48,7 +61,7 @@ def _values(given: layers.Layers) -> dict[str, Any]:
 
 def _refuse_unknown(given: layers.Layers) -> None:
     sections, keys = schema.sections(), schema.rules()
-    all_names = ", ".join(["home", *sections, "models"])
+    all_names = ", ".join(["home", *sections, "models", "schedules"])
     for name, value in given.tree.items():
         if name not in sections and name not in keys:
             near = layers.nearest(name, [*sections, *keys])

@@ -106,6 +106,13 @@ class Execution(Section):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
+class Scheduling(Section):
+    misfire_grace_seconds: float = key(
+        60, "How late a firing may be; a later one was missed, and its schedule's misfire policy applies.", values.number(1, 86_400)
+    )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Logging(Section):
     level: str = key(
         "info", "Least severe level that is logged: debug, info, warning or error.", values.choice("debug", "info", "warning", "error")
@@ -126,12 +133,14 @@ class Config:
     data: Data = field(default_factory=Data)
     artifacts: Artifacts = field(default_factory=Artifacts)
     execution: Execution = field(default_factory=Execution)
+    scheduling: Scheduling = field(default_factory=Scheduling)
     logging: Logging = field(default_factory=Logging)
     models: Mapping[str, Mapping[str, Any]] = key({}, "The models, as {name: definition}.", values.mapping(), free=True)
+    schedules: Mapping[str, Mapping[str, Any]] = key({}, "What runs when, as {name: schedule}.", values.mapping(), free=True)
 
 
 def in_force(config: Config) -> dict[str, Any]:
-    """Every key but the models by its dotted name, in force and JSON-able, secrets masked."""
+    """Every key but the models and schedules by its dotted name, in force and JSON-able, secrets masked."""
     shown = {}
     for name, rule in rules().items():
         title, _, last = name.rpartition(".")
@@ -139,7 +148,7 @@ def in_force(config: Config) -> dict[str, Any]:
         if rule.secret and value:
             value = dict.fromkeys(value, "***") if isinstance(value, Mapping) else "***"
         shown[name] = [str(item) for item in value] if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
-    del shown["models"]
+    del shown["models"], shown["schedules"]
     return shown
 
 

@@ -20,6 +20,7 @@ MODEL_DEMOTED = "model.demoted"
 PREDICTION_CREATED = "prediction.created"
 DATA_APPENDED = "data.appended"
 DATA_REVISED = "data.revised"
+SCHEDULE_MISSED = "schedule.missed"
 
 
 @dataclass(frozen=True, kw_only=True)

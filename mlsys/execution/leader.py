@@ -46,21 +46,23 @@ WHERE s.role = 'leader' AND s.expires_at < clock_timestamp() AND l.locktype = 'a
 
 
 class Leader:
-    """``epoch``: the number under which this process leads, None while it does not.
+    """``epoch``: the number under which this process leads, None while it does not."""
 
-    ``also``: called at each beat, to look after the threads of those who depend on the leader; such a call must not raise.
-    """
-
-    def __init__(self, *, engine: sa.Engine, also: Callable[[], None] = lambda: None, lease_seconds: float = LEASE_SECONDS) -> None:
+    def __init__(self, *, engine: sa.Engine, lease_seconds: float = LEASE_SECONDS) -> None:
         self._engine = engine
-        self._also = also
         self._lease = lease_seconds
+        self._watched: list[Callable[[], None]] = []
         self._connection: sa.Connection | None = None
         self._suspect: Any = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._beaten = time.monotonic()
+        self._waits = False  # for the database, which tells of itself
         self.epoch: int | None = None
+
+    def watch(self, revive: Callable[[], None]) -> None:
+        """From now on called at each beat, to start a thread anew that died. The watched do the same for this one (revive())."""
+        self._watched.append(revive)
 
     def start(self) -> None:
         """Leads when it returns, if nobody else does."""
@@ -84,7 +86,8 @@ class Leader:
     def health(self) -> dict[str, Any]:
         age = time.monotonic() - self._beaten
         lives = self._thread is not None and self._thread.is_alive()
-        status = "ok" if lives and age < 3 * _INTERVAL else "degraded" if lives and age < _SILENT else "down"
+        down = not lives or (age > _SILENT and not self._waits)
+        status = "down" if down else "ok" if age < 3 * _INTERVAL else "degraded"
         return {
             "status": status,
             "role": "standby" if self.epoch is None else "leader",
@@ -105,7 +108,7 @@ class Leader:
         except errors.MlsysError:
             self._resign()
             raise
-        self._beaten = time.monotonic()
+        self._beaten, self._waits = time.monotonic(), False
 
     def _contend(self, connection: sa.Connection) -> None:
         if connection.execute(_TAKE, _LOCK).scalar_one():
@@ -140,12 +143,14 @@ class Leader:
     def _loop(self) -> None:
         while not self._stop.wait(_INTERVAL):
             self._patient_beat()
-            self._also()
+            for revive in self._watched:
+                revive()
 
     def _patient_beat(self) -> None:
         try:
             self.beat()
         except errors.Unavailable as error:
+            self._waits = True
             _log.warning("leadership waits: %s", error.message)
         except Exception:
             _log.exception("leadership: will try again")

@@ -39,7 +39,7 @@ def prediction(run: Run, asked: Json) -> PredictRequest:
     stays = not named and asked.get("time_travel") is not False
     known = {"data_at": asked.get("data_at", _kept_cut(run, asked))} if "time_travel_date" not in asked else {}
     return PredictRequest(
-        **_common(run, asked), **known, **(named or ({"model_version_id": run.spec["model_version_id"]} if stays else {}))
+        **_common(run, asked), **known, **(named or ({"model_version_id": run.spec.get("model_version_id")} if stays else {}))
     )
 
 

@@ -26,24 +26,30 @@ class JobService:
     def train(self, request: TrainRequest, *, trigger: Json) -> Run:
         """Queues a training. Raises Invalid for anything wrong with the request; then no run appears."""
         with self._units() as unit:
-            spec = self._spec(unit, request, params=dict(request.params)) | {"params": dict(request.params), "promote": request.promote}
-            return self._queue(unit, "train", spec, trigger)
+            return self.queue(unit, "train", self.training(unit, request), trigger)
 
     def predict(self, request: PredictRequest, *, trigger: Json) -> Run:
         """Queues a prediction by the version in production (at ``model_at``), or the one named. Raises Invalid, Conflict without one."""
         with self._units() as unit:
-            spec = self._spec(unit, request)
-            version = self._version(unit, request, timezone=spec["definition"]["timezone"])
-            spec |= {"model_version_id": version.model_version_id, "artifact_sha256": version.artifact.sha256}
-            spec["source"] = _source(spec, request)
-            return self._queue(unit, "predict", spec, trigger)
+            return self.queue(unit, "predict", self.prediction(unit, request), trigger)
+
+    def training(self, unit: UnitOfWork, request: TrainRequest) -> dict[str, Any]:
+        """The spec of a run that does what is asked. Raises as train()."""
+        return self._spec(unit, request, params=dict(request.params)) | {"params": dict(request.params), "promote": request.promote}
+
+    def prediction(self, unit: UnitOfWork, request: PredictRequest) -> dict[str, Any]:
+        """The spec of a run that does what is asked. Raises as predict()."""
+        spec = self._spec(unit, request)
+        version = self._version(unit, request, timezone=spec["definition"]["timezone"])
+        spec |= {"model_version_id": version.model_version_id, "artifact_sha256": version.artifact.sha256}
+        return spec | {"source": _source(spec, request)}
 
     def retry(self, run_id: str, asked: Json, *, trigger: Json) -> Run:
         """Queues a run with the spec of one that has ended, but for the fields asked for. Raises NotFound, Conflict, and as train()."""
         with self._units() as unit:
             run = unit.runs.get(run_id)
             repeats.check(run, asked)
-            return self._queue(unit, run.kind, self._again(unit, run, asked), trigger)
+            return self.queue(unit, run.kind, self._again(unit, run, asked), trigger)
 
     def cancel(self, run_id: str) -> Run:
         """A queued run is cancelled; a running one is ``cancelling`` until its next step. Raises NotFound, Conflict for an ended one."""
@@ -61,12 +67,13 @@ class JobService:
                 trouble = f"The run {run.id} is a {run.kind} that {'has ' if run.finished else 'is '}{run.status}"
                 raise errors.Conflict(f"{trouble}; what can be replayed is a {' or '.join(REPLAYED)} that has succeeded.")
             spec = {name: run.spec[name] for name in ("model_name", "start_date", "end_date")} | {"original_run_id": run.id}
-            return self._queue(unit, "replay", spec, {"type": "replay"})
+            return self.queue(unit, "replay", spec, {"type": "replay"})
 
     def _again(self, unit: UnitOfWork, run: Run, asked: Json) -> dict[str, Any]:
         if run.kind == "train":
             training = repeats.training(run, asked)
-            found = self._spec(unit, training, params=asked.get("params"), of=run)
+            params = asked.get("params") if "definition" in run.spec else training.params
+            found = self._spec(unit, training, params=params, of=run)
             return {**run.spec, **found, "params": dict(training.params), "promote": training.promote}
         if run.kind == "predict":
             request = repeats.prediction(run, asked)
@@ -83,7 +90,7 @@ class JobService:
     ) -> dict[str, Any]:
         """``of``: a run whose definition it was, in place of the one declared now."""
         declared = unit.models.definition(request.model_name)
-        if declared is not None and of is not None:
+        if declared is not None and of is not None and "definition" in of.spec:  # a firing that failed has none
             same = (request.file_path, request.dataset) == (of.spec["file_path"], of.spec["dataset"])
             declared = {**of.spec["definition"], **({} if same else {"created_at": declared["created_at"]})}
         if declared is None:
@@ -117,7 +124,8 @@ class JobService:
             )
         return unit.versions.get(current.model_version_id)
 
-    def _queue(self, unit: UnitOfWork, kind: str, spec: Json, trigger: Json) -> Run:
+    def queue(self, unit: UnitOfWork, kind: str, spec: Json, trigger: Json) -> Run:
+        """Appends the run, commits the unit, and hands the run to a worker."""
         id = unit.runs.add(kind=kind, model_name=spec["model_name"], trigger=trigger, spec=spec)
         run = unit.runs.get(id)
         unit.commit()

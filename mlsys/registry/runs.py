@@ -182,12 +182,13 @@ class RunRepository:
         return _run(row)
 
     def list(self, *, filters: Mapping[str, str], limit: int, cursor: str | None) -> Page[Run]:
-        """``filters``: any of kind, status, model_name, trigger (its type)."""
+        """``filters``: any of kind, status, model_name, trigger (its type), schedule (that it is of)."""
         columns = {
             "kind": tables.runs.c.kind,
             "model_name": tables.runs.c.model_name,
             "status": tables.run_state.c.status,
             "trigger": tables.runs.c.trigger["type"].astext,
+            "schedule": tables.runs.c.trigger["schedule"].astext,
         }
         query = _RUN.where(*(columns[name] == value for name, value in filters.items()))
         # the same number in both tables; ordered by the one that is indexed with the status, a rare status costs no walk through all runs

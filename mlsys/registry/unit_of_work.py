@@ -13,12 +13,14 @@ from mlsys.events.outbox import Outbox
 from mlsys.events.signals import Signals
 from mlsys.events.types import Event
 from mlsys.registry.datasets import DatasetRepository
+from mlsys.registry.firings import FiringRepository
 from mlsys.registry.importances import ImportanceRepository
 from mlsys.registry.inventory import InventoryRepository
 from mlsys.registry.models import ModelRepository
 from mlsys.registry.predictions import PredictionRepository
 from mlsys.registry.promotions import PromotionRepository
 from mlsys.registry.runs import RunRepository
+from mlsys.registry.schedules import ScheduleRepository
 from mlsys.registry.versions import VersionRepository
 from mlsys.storage.database import translated
 
@@ -51,6 +53,8 @@ class UnitOfWork:
     datasets: DatasetRepository
     predictions: PredictionRepository
     importances: ImportanceRepository
+    schedules: ScheduleRepository
+    firings: FiringRepository
     inventory: InventoryRepository
 
     def __init__(
@@ -81,6 +85,8 @@ class UnitOfWork:
         self.datasets = DatasetRepository(connection=connection, clock=self._clock)
         self.predictions = PredictionRepository(connection=connection, clock=self._clock)
         self.importances = ImportanceRepository(connection=connection, clock=self._clock)
+        self.schedules = ScheduleRepository(connection=connection, clock=self._clock)
+        self.firings = FiringRepository(connection=connection, clock=self._clock, outbox=self.events)
         self.inventory = InventoryRepository(connection=connection)
         return self
 
@@ -89,6 +95,11 @@ class UnitOfWork:
             self._connection.close()
             if error is not None:
                 raise error
+
+    @property
+    def as_of(self) -> datetime | None:
+        """The instant of the past that this unit looks from; None: the present."""
+        return self._as_of
 
     def commit(self) -> None:
         with translated():

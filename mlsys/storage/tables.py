@@ -1,6 +1,6 @@
 """The tables as SQLAlchemy Core sees them, for building queries. Their DDL lives in migrations/; a test compares the two."""
 
-from sqlalchemy import BigInteger, Column, Date, DateTime, Integer, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Integer, MetaData, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData()
@@ -188,4 +188,23 @@ idempotency_keys = Table(
     Column("effects", JSONB, nullable=False),
     Column("answer", JSONB),
     Column("created_at", _INSTANT, nullable=False),
+)
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("seq", BigInteger, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("definition", JSONB, nullable=False),
+    Column("declared", Boolean, nullable=False),
+    Column("deleted", Boolean, nullable=False),
+    Column("created_at", _INSTANT, nullable=False),
+)
+schedule_state = Table(
+    "schedule_state",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("next_fire_time", _INSTANT),
+    Column("last_fire_time", _INSTANT),
 )

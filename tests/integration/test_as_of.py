@@ -41,6 +41,7 @@ ADDRESSES = (
     "/models/quick/versions",
     "/models/quick/promotions",
     "/datasets",
+    "/schedules",
 )
 
 

@@ -121,12 +121,12 @@ def test_leader__another_begins_only_after_a_guarded_transaction_has_ended(make:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_leader__its_thread_is_started_anew_when_it_dies(make: Callable[[], Leader]) -> None:
     leader = make()
-    leader._also = raise_exit
+    leader.watch(raise_exit)
     leader.start()
     assert leader._thread is not None
     leader._thread.join(10)
     assert not leader._thread.is_alive()
-    leader._also = lambda: None
+    leader._watched.clear()
     leader.revive()
     assert leader._thread.is_alive()
 

@@ -4,15 +4,16 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError, asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from mlsys import config, errors
+from mlsys import config, declarations, errors
 from mlsys.pipelines import definition
+from mlsys.scheduling import declaring
 
 SHIPPED = Path(__file__).parents[2] / "config.yaml"
 SECRET = "postgresql+psycopg2://me:hunter2@db/mlsys"
@@ -132,7 +133,7 @@ def test_config__is_frozen() -> None:
         ("\nsever: {port: 1}", ["sever", "line 2", "nearest is server"]),
         ("port: 1", ["port", "nearest is server.port"]),
         ("server: {pool_sise: 1}", ["server.pool_sise", "database.pool_size"]),
-        ("scheduling: {}", ["scheduling", "The nearest is"]),
+        ("scheduler: {}", ["scheduler", "The nearest is schedules"]),
         ("execution: {engine: dask}", ["execution.engine", "The nearest is execution."]),
         ("server: {port: 70000}", ["server.port", "a whole number from 0 to 65535", "not 70000"]),
         ("server: {port: true}", ["server.port", "whole number", "not True"]),
@@ -258,13 +259,13 @@ def test_shipped__explains_every_key_in_the_codes_words_and_shows_its_default() 
     for setting in config.describe():
         section, _, name = setting.key.rpartition(".")
         found = written[section][name] if section else written[name]
-        assert found == setting.default or setting.key == "models"
+        assert found == setting.default or setting.key in ("models", "schedules")
         assert lines.count(f"# {setting.text}") == 1
         assert lines[lines.index(f"# {setting.text}") + 1].startswith(f"{name}:")
 
 
 def test_shipped__explains_every_key_of_the_model() -> None:
-    lines = SHIPPED.read_text(encoding="utf-8").splitlines()
+    lines = SHIPPED.read_text(encoding="utf-8").partition("\nschedules:")[0].splitlines()
     keys = [n for n, line in enumerate(lines) if line.startswith("    ") and not line.lstrip().startswith("#")]
     declared = config.load(SHIPPED, environ={}).models["forecast_model"]
     assert [lines[n].strip().partition(":")[0] for n in keys] == list(declared)
@@ -277,7 +278,7 @@ def test_shipped__gives_the_defaults_and_the_forecast_model(folder: Path) -> Non
     copy.write_bytes(SHIPPED.read_bytes())
     found = config.load(copy, environ={})
     copy.unlink()
-    assert replace(found, file=None, models={}) == config.load(None, environ={})
+    assert replace(found, file=None, models={}, schedules={}) == config.load(None, environ={})
     model = found.models["forecast_model"]
     assert (model["timestamp"], model["target"], model["frequency"], model["horizon"]) == ("start_of_quarter", "power", "15min", "P1D")
     assert model["exogenous"] == ["cloudcover_low", "cloudcover_mid", "cloudcover_high"]
@@ -311,6 +312,15 @@ def test_environment__what_kubernetes_sets_for_a_service_is_left_alone() -> None
 def test_in_force__is_plain_and_masks_secrets() -> None:
     overrides = {"database.url": "postgresql+psycopg2://u:hidden@h/d", "data.connections": {"plant": "postgresql://u:hidden@h/d"}}
     shown = config.in_force(config.load(None, environ={}, overrides=overrides))
-    assert set(shown) == {setting.key for setting in config.describe()} - {"models"}
+    assert set(shown) == {setting.key for setting in config.describe()} - {"models", "schedules"}
     assert (shown["database.url"], shown["data.connections"], shown["server.port"]) == ("***", {"plant": "***"}, 5000)
     assert "hidden" not in json.dumps(shown)
+
+
+def test_shipped__schedule_is_valid_and_shows_every_key_with_its_default() -> None:
+    found = config.load(SHIPPED, environ={})
+    (schedule,) = declarations.scheduled(found, declarations.declared(found)).values()
+    written = dict(found.schedules["weekly-retrain"])
+    assert set(written) == set(asdict(schedule)) - {"name"}
+    needed = {name: written[name] for name in ("kind", "model_name", "cron", "window")}
+    assert replace(schedule, enabled=True) == declaring.read("weekly-retrain", needed)
