@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 STEP, DAY = pd.Timedelta("15min"), pd.Timedelta("1D")
-SLOTS, LOOKBACK, HOLDOUT_DAYS, SEEDS, ROUNDS = 96, 31, 28, 3, 300
+SLOTS, LOOKBACK, HOLDOUT_DAYS, SEEDS, ROUNDS, SAMPLE = 96, 31, 28, 3, 300, 6000
 YEAR_DAYS, OVERCAST = 365.2425, 1.5
 PARAMS = {
     "objective": "l1", "num_iterations": ROUNDS, "learning_rate": 0.05, "num_leaves": 31, "max_depth": -1, "max_bin": 127,
@@ -67,12 +67,13 @@ def train(data: Data, folder: Path, champion: Path | None) -> float:
     rows = rows.take(~np.isnan(rows.target))
     late = rows.day >= rows.day[-1] - HOLDOUT_DAYS + 1
     past, holdout = rows.take(~late), rows.take(late)
-    twin = fit(past)
+    form = choose(past)
+    twin = fit(past, form)
     score = float(np.mean(np.abs(forecast(twin, holdout) - holdout.target)))
     np.mean(np.abs(naive(past, holdout) - holdout.target))
     if champion is not None:
         np.mean(np.abs(forecast(load(champion), holdout) - holdout.target))
-    final = fit(rows)
+    final = fit(rows, form)
     for name, model in (("final", final), ("twin", twin)):
         (folder / f"{name}.json").write_text(json.dumps(dump(model, moving)))
     return score
@@ -232,19 +233,50 @@ def scale(column: "pd.Series[float]") -> float:
     return 100.0 if column.max() > OVERCAST else 1.0
 
 
-def fit(rows: Rows) -> dict[str, Any]:
-    values, labels = np.ascontiguousarray(rows.values[rows.light]), rows.target[rows.light]
-    binned = lgb.Dataset(values, labels, params=PARAMS)
-    seeds = [{"bagging_seed": i, "feature_fraction_seed": i + 1, "extra_seed": i + 2, "objective_seed": i + 3} for i in range(SEEDS)]
-    boosters = [lgb.train(PARAMS | seed, binned) for seed in seeds]
-    return {"boosters": boosters, "clip": (float(rows.target.min()), float(rows.target.max()))}
+def choose(rows: Rows) -> list[str]:
+    """What each set of trees learns, by a trial on a sample: the level and the change since the last value, unless one alone is better."""
+    lit = rows.take(rows.light)
+    lit = lit.take(np.arange(len(lit.times)) % -(-len(lit.times) // SAMPLE) == 0)
+    cut = int(len(lit.times) * 0.7)
+    start, labels = since(lit, float(np.median(rows.target[rows.light]))), lit.target
+    params = PARAMS | {"num_iterations": 100, "learning_rate": 0.1} | seeds(0)
+    binned = lgb.Dataset(lit.values[:cut], labels[:cut], params=params)
+    level = lgb.train(params, binned).predict(lit.values[cut:], num_threads=1)
+    change = lgb.train(params, binned.set_label((labels - start)[:cut])).predict(lit.values[cut:], num_threads=1) + start[cut:]
+    level = np.clip(level, labels[:cut].min(), labels[:cut].max())
+    both, *alone = (float(np.mean(np.abs(one - labels[cut:]))) for one in ((level + change) / 2, level, change))
+    if min(alone) >= 0.99 * both:
+        return ["level", "change", "level"]
+    return ["level" if alone[0] < alone[1] else "change"] * SEEDS
+
+
+def since(rows: Rows, otherwise: float) -> Floats:
+    return np.where(np.isnan(rows.naive), otherwise, rows.naive)
+
+
+def seeds(i: int) -> dict[str, int]:
+    return {"bagging_seed": i, "feature_fraction_seed": i + 1, "extra_seed": i + 2, "objective_seed": i + 3}
+
+
+def fit(rows: Rows, form: list[str]) -> dict[str, Any]:
+    lit = rows.take(rows.light)
+    otherwise = float(np.median(lit.target))
+    labels = {"level": lit.target, "change": lit.target - since(lit, otherwise)}
+    binned = lgb.Dataset(np.ascontiguousarray(lit.values), lit.target, params=PARAMS, free_raw_data=False)
+    boosters = [lgb.train(PARAMS | seeds(i), binned.set_label(labels[form[i]])) for i in range(SEEDS)]
+    clip = (float(rows.target.min()), float(rows.target.max()))
+    return {"boosters": boosters, "form": form, "otherwise": otherwise, "clip": clip}
 
 
 def forecast(model: dict[str, Any], rows: Rows) -> Floats:
     found = np.zeros(len(rows.times))
-    values = np.ascontiguousarray(rows.values[rows.light])
-    total = np.sum([booster.predict(values, num_threads=1) for booster in model["boosters"]], axis=0)
-    found[rows.light] = np.clip(total / SEEDS, *model["clip"])
+    lit = rows.take(rows.light)
+    values = np.ascontiguousarray(lit.values)
+    start = {"level": 0.0, "change": since(lit, model["otherwise"])}
+    single = [booster.predict(values, num_threads=1) for booster in model["boosters"]]
+    kinds = set(model["form"])
+    mean = {kind: np.mean([one for one, form in zip(single, model["form"], strict=True) if form == kind], axis=0) for kind in kinds}
+    found[rows.light] = np.clip(sum(mean[kind] + start[kind] for kind in kinds) / len(kinds), *model["clip"])
     return found
 
 
@@ -255,9 +287,9 @@ def naive(past: Rows, rows: Rows) -> Floats:
 
 
 def dump(model: dict[str, Any], moving: dict[str, tuple[float, float]]) -> dict[str, Any]:
-    return {"trees": [booster.model_to_string() for booster in model["boosters"]], "clip": model["clip"], "moving": moving}
+    return model | {"boosters": [booster.model_to_string() for booster in model["boosters"]], "moving": moving}
 
 
 def load(path: Path) -> dict[str, Any]:
     stored = json.loads(path.read_text())
-    return {"boosters": [lgb.Booster(model_str=text) for text in stored["trees"]], "clip": stored["clip"], "moving": stored["moving"]}
+    return stored | {"boosters": [lgb.Booster(model_str=text) for text in stored["boosters"]]}

@@ -32,6 +32,7 @@ def to_bytes(forecaster: Forecaster, *, seen: profiles.Profile | None = None) ->
         "model": forecaster.model,
         "fitted": forecaster.fitted.to_data(),
         "clip": forecaster.clip,
+        "reach": forecaster.reach,
         "trained": {"start": start.isoformat(), "end": end.isoformat(), "rows": rows},
         **({} if seen is None else {"seen": profiles.to_data(seen)}),
     }
@@ -75,6 +76,7 @@ def _forecaster(content: Mapping[str, Any], ports: base.Ports) -> Forecaster:
         components=featurise.components(features, ports),
     )
     low, high = content["clip"]
+    reach = content.get("reach")  # absent from what earlier versions stored
     return Forecaster(
         setup=setup,
         model=content["model"],
@@ -82,4 +84,5 @@ def _forecaster(content: Mapping[str, Any], ports: base.Ports) -> Forecaster:
         columns=tuple(content["columns"]),
         clip=(float(low), float(high)),
         trained=(datetime.fromisoformat(trained["start"]), datetime.fromisoformat(trained["end"]), int(trained["rows"])),
+        reach=(float(reach[0]), float(reach[1])) if reach else None,
     )

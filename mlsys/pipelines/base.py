@@ -225,7 +225,14 @@ class Parameter:
 
 
 class FittedModel(ABC):
-    """A trained model that can be stored as JSON-able data (LightGBM's trees as text): no pickle."""
+    """A trained model that can be stored as JSON-able data (LightGBM's trees as text): no pickle.
+
+    ``extrapolates``: its forecast starts from the last known value, and may leave the range seen in training by as much as that allows.
+    """
+
+    @property
+    def extrapolates(self) -> bool:
+        return False
 
     @abstractmethod
     def predict(self, features: "pd.DataFrame") -> "pd.DataFrame":
@@ -249,11 +256,15 @@ class FittedModel(ABC):
 
 
 class Model(Component):
-    """A recipe for a FittedModel."""
+    """A recipe for a FittedModel. One whose constructor takes ``quantiles`` (levels, ascending) forecasts them."""
 
     kind: ClassVar[str] = "model"
     parameters: ClassVar[Mapping[str, Parameter]] = {}
     needs: ClassVar[tuple[str, ...]] = ()  # features that may not be switched off
+
+    def settle(self, features: "pd.DataFrame", target: "pd.Series[float]", *, reporter: Reporter, threads: int = 1) -> dict[str, Any]:
+        """Hyper-parameters that are decided on training rows, once, for all the fits of a training; recorded with the version."""
+        return {}
 
     @abstractmethod
     def fit(self, features: "pd.DataFrame", target: "pd.Series[float]", *, reporter: Reporter, threads: int = 1) -> FittedModel:

@@ -10,14 +10,17 @@ import pandas as pd
 
 from mlsys import errors
 from mlsys.pipelines import base, calendar, names
-from mlsys.pipelines.featurise import Features, Setup
+from mlsys.pipelines.featurise import Features, Floats, Setup
 
 FEWEST_ROWS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
 class Forecaster:
-    """``clip``: lowest and highest target seen in training. ``trained``: first and last timestamp (inclusive) and number of rows fitted."""
+    """``clip``: lowest and highest target seen in training. ``trained``: first and last timestamp (inclusive) and number of rows fitted.
+
+    ``reach``: largest fall and rise since the last comparable day seen in training, for a model that extrapolates; else None.
+    """
 
     setup: Setup
     model: Mapping[str, Any]
@@ -25,6 +28,7 @@ class Forecaster:
     columns: tuple[str, ...]
     clip: tuple[float, float]
     trained: tuple[datetime, datetime, int]
+    reach: tuple[float, float] | None = None
 
     @property
     def quantiles(self) -> tuple[float, ...]:
@@ -33,7 +37,8 @@ class Forecaster:
 
     def predict(self, features: Features) -> pd.DataFrame:
         """Columns ``prediction`` and, as many as the model's definition asks for, ``quantile_P10`` .. in order of level; index: that of the
-        rows. All finite: 0 where a row is inactive, else within the range seen in training; quantiles never cross.
+        rows. All finite: 0 where a row is inactive, else within the range seen in training (or within reach of the last value); quantiles
+        never cross.
         """
         if tuple(features.frame.columns) != self.columns:
             raise errors.BadData("The data gives other features than the model was trained on; train a new version on this source.")
@@ -42,11 +47,21 @@ class Forecaster:
         active = features.active
         if active.any():
             rows = features.frame if active.all() else features.frame[active]
-            found[active] = np.clip(self.fitted.predict(rows)[columns].to_numpy(dtype=np.float64), *self.clip)
+            low, high = self._limits(features.reference[active])
+            found[active] = np.clip(self.fitted.predict(rows)[columns].to_numpy(dtype=np.float64), low[:, None], high[:, None])
         if not np.isfinite(found).all():
             raise errors.BadData(f"The model gave no number for {np.sum(~np.isfinite(found).all(axis=1))} of {len(found)} rows.")
         found[:, 1:].sort(axis=1)
         return pd.DataFrame(found, columns=columns, index=features.frame.index)
+
+    def _limits(self, last: Floats) -> tuple[Floats, Floats]:
+        """Lowest and highest forecast of each row. What never was negative (or never positive) in training stays so."""
+        low, high = (np.full(len(last), bound) for bound in self.clip)
+        if self.reach is not None:
+            low, high = np.fmin(low, last + self.reach[0]), np.fmax(high, last + self.reach[1])
+            low = np.maximum(low, 0.0) if self.clip[0] >= 0 else low
+            high = np.minimum(high, 0.0) if self.clip[1] <= 0 else high
+        return low, high
 
 
 def fit(
@@ -57,6 +72,8 @@ def fit(
     if len(fitting) < FEWEST_ROWS:
         raise errors.TooFewRows(f"Only {len(fitting)} rows to fit a model to; at least {FEWEST_ROWS} are needed: widen the window.")
     fitted = model.fit(fitting.frame, pd.Series(fitting.target, index=fitting.frame.index), reporter=reporter, threads=threads)
+    change = fitting.target - fitting.reference
+    change = np.append(change[np.isfinite(change)], 0.0)
     times = calendar.utc(calendar.instants(pd.DatetimeIndex(features.frame.index)))
     return Forecaster(
         setup=setup,
@@ -65,4 +82,5 @@ def fit(
         columns=tuple(features.frame.columns),
         clip=(float(features.target.min()), float(features.target.max())),
         trained=(times.min().to_pydatetime(), times.max().to_pydatetime(), len(fitting)),
+        reach=(float(change.min()), float(change.max())) if fitted.extrapolates else None,
     )

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from mlsys import errors
-from mlsys.pipelines import artifact, base, calendar, champion, environment, evaluation, forecaster, preparing
+from mlsys.pipelines import artifact, base, calendar, champion, environment, evaluation, forecaster, preparing, settling
 from mlsys.pipelines.featurise import Features
 from mlsys.pipelines.models.seasonal_naive import SeasonalNaive
 from mlsys.pipelines.names import PREDICTION, REFERENCE
@@ -26,10 +26,10 @@ SMOKE_ROWS = 96
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluated:
-    """A candidate before its final fit: its twin, fit to the rows before ``cutoff``, and how it did on those after."""
+    """A candidate before its final fit: its settled ``recipe`` (settling.py), its twin, fit to the rows before ``cutoff``, and how it did on those after."""
 
     prepared: Prepared
-    model: base.Model
+    recipe: Mapping[str, Any]
     twin: forecaster.Forecaster
     cutoff: datetime
     scores: Mapping[str, Any]
@@ -40,7 +40,7 @@ def train(spec: TrainSpec, ports: base.Ports) -> TrainOutcome:
     """Raises BadData's kin when the data is not fit, Cancelled when asked to stop; stores nothing unless both models were fitted."""
     found = evaluate(spec, ports)
     prepared = found.prepared
-    final = _fit(found.model, prepared.features, prepared, spec, ports, "fit final model")
+    final = _fit(found.recipe, prepared.features, prepared, ports, "fit final model")
     stored = artifact.to_bytes(final, seen=prepared.profile)
     _smoke_check(final, stored, prepared.features, ports)
     ports.reporter.progress("store", 0, 1)
@@ -52,7 +52,7 @@ def train(spec: TrainSpec, ports: base.Ports) -> TrainOutcome:
         evaluation=found.scores,
         checks=prepared.checks,
         data=prepared.rows.used,
-        environment=environment.describe(threads=ports.threads, recipe=spec.definition["model"]),
+        environment=environment.describe(threads=ports.threads, recipe=found.recipe),
         read=prepared.rows.read,
     )
     ports.reporter.progress("store", 1, 1)
@@ -63,20 +63,19 @@ def evaluate(spec: TrainSpec, ports: base.Ports) -> Evaluated:
     """All that the gate needs, and nothing stored. Raises as train()."""
     twins = champion.load(spec.champions, ports)
     prepared = preparing.prepare(spec, ports, twins)
-    model = artifact.build_model(spec.definition["model"], ports)
     cutoff = prepared.holdout.start
     early = calendar.instants(pd.DatetimeIndex(prepared.features.frame.index)) < calendar.instant(cutoff)
     past, holdout = prepared.features.take(early), prepared.features.take(~early)
-    twin = _fit(model, past, prepared, spec, ports, "fit evaluation model")
+    recipe = settling.settle(spec.definition["model"], past, ports)
+    twin = _fit(recipe, past, prepared, ports, "fit evaluation model")
     ports.reporter.progress("evaluate", 0, 1)
     scores, metrics = _score(spec, ports, prepared, past, holdout, twin, twins)
     ports.reporter.progress("evaluate", 1, 1)
-    return Evaluated(prepared=prepared, model=model, twin=twin, cutoff=cutoff, scores=scores, metrics=metrics)
+    return Evaluated(prepared=prepared, recipe=recipe, twin=twin, cutoff=cutoff, scores=scores, metrics=metrics)
 
 
-def _fit(model: base.Model, rows: Features, prepared: Prepared, spec: TrainSpec, ports: base.Ports, stage: str) -> forecaster.Forecaster:
-    reporter = Stage(name=stage, reporter=ports.reporter)
-    recipe = spec.definition["model"]
+def _fit(recipe: Mapping[str, Any], rows: Features, prepared: Prepared, ports: base.Ports, stage: str) -> forecaster.Forecaster:
+    reporter, model = Stage(name=stage, reporter=ports.reporter), artifact.build_model(recipe, ports)
     return forecaster.fit(rows, setup=prepared.setup, recipe=recipe, model=model, reporter=reporter, threads=ports.threads)
 
 

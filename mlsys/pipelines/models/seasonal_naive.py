@@ -45,6 +45,10 @@ class FittedSeasonalNaive(base.FittedModel):
     def __init__(self, *, mean: float, by_minute: Mapping[int, float]) -> None:
         self._mean, self._by_minute = mean, dict(by_minute)
 
+    @property
+    def extrapolates(self) -> bool:
+        return True
+
     def predict(self, features: "pd.DataFrame") -> "pd.DataFrame":
         import numpy as np
         import pandas as pd
