@@ -25,10 +25,27 @@ class PredictionsQuery(ma.Schema):
     cursor = fields.String(validate=ma.validate.Length(min=1, max=1000), metadata={"description": "next_cursor of the page before."})
 
 
+class PredictionOut(ma.Schema):
+    """And the series keys, after timestamp, and quantile_P10 .. after prediction, as many as the model forecasts (null in rows without)."""
+
+    class Meta:
+        unknown = ma.INCLUDE
+
+    timestamp = Instant(metadata=_INSTANT)
+    prediction = fields.Float()
+    quality = fields.String(metadata={"enum": ["ok", "substituted"]})
+    issued_at = Instant(metadata=_INSTANT | {"description": "The instant whose knowledge the row used."})
+    created_at = Instant(metadata=_INSTANT | {"description": "When it was stored; what data_at cuts on."})
+    model_version_id = fields.String()
+    run_id = fields.String()
+
+
 class PredictionsOut(ma.Schema):
     items = fields.List(
-        fields.Dict(),
-        metadata={"description": "timestamp, series keys, prediction, quantiles, quality, issued_at, created_at, model_version_id, run_id"},
+        fields.Nested(PredictionOut),
+        metadata={
+            "description": "Besides what is named here: series keys by their own names, and quantile_P10 .. as many as the model forecasts."
+        },
     )
     next_cursor = fields.String(allow_none=True)
     known_at = Instant(metadata=_INSTANT)

@@ -47,8 +47,9 @@ def folds(instants: Ints) -> Ints:
     Blocks, because neighbouring rows resemble each other: a row whose neighbours were fitted to is not unseen.
     """
     span = int(instants.max() - instants.min()) + 1
-    length = max(span // BLOCKS, min(WEEK, span // FEWEST_BLOCKS), 1)
-    return np.asarray((instants - instants.min()) // length % FOLDS)
+    length = max(-(-span // BLOCKS), min(WEEK, span // FEWEST_BLOCKS), 1)
+    present = np.unique((instants - instants.min()) // length, return_inverse=True)[1]  # long gaps leave blocks empty
+    return np.asarray(present % FOLDS, dtype=np.int64)
 
 
 def learn(raw: Floats, target: Floats, levels: Sequence[float]) -> Calibration:

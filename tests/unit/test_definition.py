@@ -85,7 +85,6 @@ def test_normalise__names_what_is_missing_and_what_is_meant() -> None:
             ({"model": {"quantiles": levels}}, "model.quantiles")
             for levels in (0.5, "0.5", [0], [1.0], [-0.1], [0.1, 0.1], ["P10"], [True], None)
         ),
-        ({"model": {"type": "seasonal_naive", "quantiles": [0.1, 0.9]}}, "model.quantiles"),
         ({"timestamp": "quantile_P10"}, "timestamp"),
         ({"model": {"type": "seasonal_naive"}, "features": {"lags": False}}, "features.lags"),
         ({"validation": {"max_ratio": "big"}}, "validation.max_ratio"),
