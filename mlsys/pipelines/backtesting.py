@@ -14,7 +14,19 @@ import pandas as pd
 import pyarrow as pa
 
 from mlsys import errors
-from mlsys.pipelines import artifact, backtest_scores, base, calendar, environment, featurise, forecaster, keeping, names
+from mlsys.pipelines import (
+    artifact,
+    backtest_scores,
+    base,
+    calendar,
+    environment,
+    evaluation,
+    featurise,
+    forecaster,
+    keeping,
+    names,
+    settling,
+)
 from mlsys.pipelines.backtest_data import Data, nothing
 from mlsys.pipelines.backtest_rival import Rival
 from mlsys.pipelines.baselines import Baselines
@@ -91,7 +103,8 @@ def _fit(spec: BacktestSpec, data: Data, origin: datetime, ports: base.Ports, *,
     past = featurise.featurise(series, setup, featurise.measured(window, data.layout))
     if len(past) < forecaster.FEWEST_ROWS:
         raise errors.TooFewRows(f"Only {len(past)} measured rows before {origin:%Y-%m-%d %H:%M} UTC to fit a model to.")
-    recipe = spec.definition["model"]
+    cutoff = evaluation.holdout_start(past.day, spec.definition["validation"], data.layout.timezone)
+    recipe = settling.settle(spec.definition["model"], past.take(past.before(cutoff)), ports)
     model = artifact.build_model(recipe, ports)
     fitted = forecaster.fit(past, setup=setup, recipe=recipe, model=model, reporter=reporter, threads=ports.threads)
     return _Fit(model=fitted, baselines=Baselines.fit(past, ports))

@@ -21,8 +21,8 @@ END = "end of trees\n"
 
 @dataclass(kw_only=True)
 class Progress:
-    """Counts rounds over all the trees of a model and tells of each (a reporter leaves most of them out by itself), which lets Cancelled end
-    the training. ``reporter`` None: tells nobody."""
+    """Counts rounds over all the trees of a model and tells of each, which lets Cancelled end the training. A reporter leaves most of them
+    out by itself; None: nobody is told."""
 
     reporter: base.Reporter | None
     total: int

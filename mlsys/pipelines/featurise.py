@@ -5,7 +5,7 @@ What depends on the training data (cloud scales, categories, which columns move)
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -60,6 +60,10 @@ class Features:
     def take(self, rows: Mask) -> "Features":
         values = {name: value[rows] for name, value in vars(self).items()}
         return Features(**values)
+
+    def before(self, cutoff: datetime) -> Mask:
+        """Which rows lie before ``cutoff``."""
+        return calendar.instants(pd.DatetimeIndex(self.frame.index)) < calendar.instant(cutoff)
 
     def __len__(self) -> int:
         return len(self.frame)

@@ -64,7 +64,7 @@ def evaluate(spec: TrainSpec, ports: base.Ports) -> Evaluated:
     twins = champion.load(spec.champions, ports)
     prepared = preparing.prepare(spec, ports, twins)
     cutoff = prepared.holdout.start
-    early = calendar.instants(pd.DatetimeIndex(prepared.features.frame.index)) < calendar.instant(cutoff)
+    early = prepared.features.before(cutoff)
     past, holdout = prepared.features.take(early), prepared.features.take(~early)
     recipe = settling.settle(spec.definition["model"], past, ports)
     twin = _fit(recipe, past, prepared, ports, "fit evaluation model")

@@ -154,8 +154,12 @@ def _statement(cursor: "duckdb.DuckDBPyConnection", asked: Asked, keys: Sequence
     """Of rows with the same key the newest issued_at, of those the newest created_at; the lines of the manifest say who and when."""
     scan = f"read_parquet([{', '.join(literal(path) for path in paths)}], union_by_name = true, filename = '_mlsys_path')"
     stored = cursor.sql(f"SELECT * FROM {scan} LIMIT 0").columns
-    quantiles = sorted((name for name in stored if name.startswith(names.QUANTILE) and name not in keys), key=names.level)
-    own = [f"p.{quoted(name)}" for name in (names.TIMESTAMP, *keys, names.PREDICTION, *quantiles, *_LAST)]
+    more = [name for name in stored if name not in (*_FIRST, *_LAST, *keys, "_mlsys_path")]
+    quantiles = sorted((name for name in more if name.startswith(names.QUANTILE)), key=names.level)
+    own = [
+        f"p.{quoted(name)}"
+        for name in (names.TIMESTAMP, *keys, names.PREDICTION, *quantiles, *(name for name in more if name not in quantiles), *_LAST)
+    ]
     key = ", ".join(f"p.{quoted(name)}" for name in (names.TIMESTAMP, *keys))
     issue = f", least(p.{names.ISSUED_AT}, l.{names.CREATED_AT})" if asked.every_issue else ""
     newest = f"row_number() OVER (PARTITION BY {key}{issue} ORDER BY p.{names.ISSUED_AT} DESC, l.{names.CREATED_AT} DESC, l.id DESC) = 1"
