@@ -26,7 +26,7 @@ SMOKE_ROWS = 96
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluated:
-    """A candidate before its final fit: its settled ``recipe`` (settling.py), its twin, fit to the rows before ``cutoff``, and how it did on those after."""
+    """A candidate before its final fit: its settled ``recipe``, its twin, fit to the rows before ``cutoff``, and how it did after."""
 
     prepared: Prepared
     recipe: Mapping[str, Any]
