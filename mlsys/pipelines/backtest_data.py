@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mlsys import errors
-from mlsys.pipelines import base, build, calendar, definition, featurise, reading, windows
+from mlsys.pipelines import base, build, calendar, checking, definition, featurise, reading, windows
 from mlsys.records import BacktestSpec, DataUsed, Layout, Window
 
 EARLIEST = datetime(1700, 1, 1, tzinfo=UTC)
@@ -29,7 +29,8 @@ class Data:
         self.layout: Layout = replace(layout, exogenous=reading.exogenous(self._source, layout))
         chosen = definition.features(spec.definition)
         self.features = {name: options for name, options in chosen.items() if name != "exogenous" or self.layout.exogenous}
-        own = featurise.components(self.features, ports).values()
+        self._components = featurise.components(self.features, ports)
+        own = self._components.values()
         self._before = max([lookback, *(one.lookback(self.layout) for one in own)]) + self.layout.horizon
         self._after = max([lookahead, *(one.lookahead(self.layout) for one in own)])
         self.anew = spec.definition["created_at"] is not None
@@ -68,7 +69,7 @@ class Data:
 
     def _rows(self, window: Window, *, known_at: datetime) -> Raw:
         if self.anew:
-            return _split(self._read(self.layout, window, known_at).whole, self.layout)
+            return self._mended(self._read(self.layout, window, known_at).whole)
         if self._whole is None:
             self._whole = self._everything()
         cut = {key: _inside(frame, window) for key, frame in self._whole.items()}
@@ -79,9 +80,14 @@ class Data:
         start = EARLIEST if length is None else steps[0].start - length
         self._ports.reporter.progress("read", 0, 1)
         window = Window(start=start - self._before, end=max(step.end for step in steps) + self._after)
-        found = _split(self._read(self.layout, window, None).whole, self.layout)
+        found = self._mended(self._read(self.layout, window, None).whole)
         self._ports.reporter.progress("read", 1, 1)
         return found
+
+    def _mended(self, frame: pd.DataFrame) -> Raw:
+        """Without targets that cannot be, as in a training and a forecast; what is scored against is left as it is."""
+        checks = definition.checks(self._spec.definition)
+        return checking.mended(_split(frame, self.layout), self.layout, checks, self._components, self._ports)
 
     def _read(self, layout: Layout, window: Window, known_at: datetime | None) -> windows.Rows:
         none = timedelta(0)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from mlsys import errors
 from mlsys.clock import rfc3339
-from mlsys.pipelines import base, build, calendar, featurise, names, windows
+from mlsys.pipelines import base, build, calendar, checking, definition, featurise, names, windows
 from mlsys.pipelines.featurise import Features, Setup
 from mlsys.pipelines.forecaster import Forecaster
 from mlsys.records import Json, Window
@@ -148,13 +148,16 @@ def _value(value: Any) -> Any:
     return float(value) if pd.notna(value) else None
 
 
-def _read(setup: Setup, window: Window, spec: ExplainSpec, ports: base.Ports, *, after: timedelta) -> dict[featurise.Key, pd.DataFrame]:
+def _read(setup: Setup, window: Window, spec: ExplainSpec, ports: base.Ports, *, after: timedelta) -> Mapping[featurise.Key, pd.DataFrame]:
     source = build.build(base.DataSource, spec.definition["source"], ports=ports, field="source")
     about: dict[str, Any] = {name: spec.definition.get(name) for name in ("created_at", "issue")}
     before = setup.lookback() + setup.layout.horizon
     layout = replace(setup.layout, **about)
     rows = windows.read(source, layout, window, known_at=spec.known_at, before=before, after=after, target=False)
-    return featurise.split(rows.whole, setup.layout) if len(rows.whole) else {}
+    if not len(rows.whole):
+        return {}
+    raw, checks = featurise.split(rows.whole, setup.layout), definition.checks(spec.definition)
+    return checking.mended(raw, setup.layout, checks, setup.components, ports)
 
 
 def _scored(features: Features) -> Features:

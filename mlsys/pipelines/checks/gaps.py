@@ -3,11 +3,13 @@
 from datetime import timedelta
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from mlsys.pipelines import base, calendar, checking, durations
 from mlsys.records import Verdict
 
+MOST = 4  # lengths told of
 SLACK = 1.1  # a local day may last 25 hours: not a gap in daily data
 
 
@@ -21,9 +23,17 @@ class Gaps(base.DataCheck):
         times = [np.unique(calendar.instants(pd.DatetimeIndex(group[layout.timestamp]))) for group in groups]
         widths = np.concatenate([np.empty(0, dtype=np.int64), *[np.diff(t) for t in times]])
         jumps = widths[widths > int(step * SLACK)] - step
-        detail = f"{len(jumps)} gaps, the longest {_text(jumps.max())}, together {_text(jumps.sum())}" if len(jumps) else "no gap"
+        detail = f"{len(jumps)} gaps ({_lengths(jumps)}), together {_text(jumps.sum())}" if len(jumps) else "no gap"
         rows = checking.rests_on(context.window, pd.DatetimeIndex(frame[layout.timestamp]), layout)
         return Verdict(name="gaps", passed=not len(jumps), value=len(jumps), threshold=0, detail=detail, blocking=False, data=rows)
+
+
+def _lengths(jumps: npt.NDArray[np.int64]) -> str:
+    """How many of each length, the commonest first."""
+    lengths, counts = np.unique(jumps, return_counts=True)
+    order = np.lexsort((-lengths, -counts))
+    told = [f"{counts[i]} of {_text(lengths[i])}" for i in order[:MOST]]
+    return ", ".join([*told, "..."] if len(order) > MOST else told)
 
 
 def _text(microseconds: int) -> str:
