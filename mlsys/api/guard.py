@@ -46,9 +46,11 @@ def register(app: Flask, services: Services) -> None:
 
     @app.after_request
     def finish(response: Response) -> Response:
-        response.headers["X-Request-ID"] = g.get("request_id", "")
+        headers = response.headers
+        headers["X-Request-ID"] = g.get("request_id", "")
         for name, value in _HEADERS.items():
-            response.headers.setdefault(name, value)
+            if name not in headers:
+                headers.add(name, value)
         took = time.perf_counter() - g.get("started", time.perf_counter())
         _log.debug("%s %s %s %d %.1f ms", g.get("request_id"), request.method, request.path, response.status_code, took * 1000)
         return response
