@@ -26,9 +26,11 @@ FROM model_versions WHERE model_name = :model_name
 _v, _p = tables.model_versions.c, tables.promotions.c
 _LAST_FIRST = (_p.created_at.desc(), _p.sequence.desc())  # the log's own order, and that of an index which serves any as_of
 _HEAD = sa.select(_p.model_version_id).where(_p.model_name == _v.model_name).order_by(*_LAST_FIRST).limit(1).scalar_subquery()
+# LIMIT keeps PostgreSQL from reading the whole log once to have it for all versions: a page shows fifty of them
+_EVER = sa.select(_p.model_version_id).where(_p.model_version_id == _v.model_version_id).limit(1).scalar_subquery()
 _STATUS = sa.case(
     (_v.model_version_id == _HEAD, "production"),
-    (sa.exists().where(_p.model_version_id == _v.model_version_id), "archived"),
+    (_EVER.is_not(None), "archived"),
     (_v.validation["decision"].astext == "rejected", "rejected"),
     else_="candidate",
 ).label("status")
