@@ -80,6 +80,14 @@ class Fenced(Unavailable):
     """A leader's write came after another had taken over; what it did is undone."""
 
 
+class Unanswered(MlsysError):
+    """A server that a user named gave no answer, or none that could be read."""
+
+
+class RefusedAddress(Unanswered):
+    """A host leads to an address that mlsys does not call."""
+
+
 class BadData(MlsysError):
     """The data of a run is not fit for it. Never retried: the same data would fail again."""
 
