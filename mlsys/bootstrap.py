@@ -27,7 +27,11 @@ from mlsys.execution.replay import ReplayHandler
 from mlsys.execution.runner import Handler, Runner
 from mlsys.execution.service import JobService
 from mlsys.execution.waiting import RunWaiter
+from mlsys.monitoring.accuracy import Accuracy
+from mlsys.monitoring.actuals import Actuals
+from mlsys.monitoring.degradation import Degradation
 from mlsys.monitoring.explanations import Explainer
+from mlsys.monitoring.watch import Watch
 from mlsys.pipelines.base import DataSets, Ports, Reporter
 from mlsys.pipelines.files import DataRoots
 from mlsys.registry.idempotency import Keys
@@ -69,6 +73,7 @@ class System:
     leader: Leader
     scheduler: Scheduler
     data: "Data"
+    watch: Watch
     verifier: Verifier
     _started: list[Callable[[], None]] = field(default_factory=list)
 
@@ -88,6 +93,8 @@ class System:
                 self.scheduler.start()
                 self._started.append(self.data.housekeeping.stop)
                 self.data.housekeeping.start()
+                self._started.append(self.watch.stop)
+                self.watch.start()
         except BaseException:
             self.stop()
             raise
@@ -165,6 +172,8 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
     store = Store(units=units, clock=clock, leader=leader, firings=firings, noting=noting, launch=runner.launch)
     scheduler = Scheduler(store=store, noting=noting, leader=leader, units=units, clock=clock, reconcile=scheduled.reconcile)
     schema = Schema(migrator=Migrator(engine=engine), on_head=partial(_on_head, units, models, scheduler))
+    predictions = PredictionReader(units=units, blobs=blobs, engine=data.engine)
+    accuracy = Accuracy(units=units, predictions=predictions, actuals=Actuals(units=units, ports=quiet))
     services = Services(
         jobs=jobs,
         schedules=scheduled,
@@ -173,7 +182,8 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
         production=Production(units=units, blobs=blobs),
         datasets=data.service,
         reader=data.reader,
-        predictions=PredictionReader(units=units, blobs=blobs, engine=data.engine),
+        predictions=predictions,
+        accuracy=accuracy,
         explainer=Explainer(units=units, ports=quiet),
         schema=schema,
         units=units,
@@ -208,6 +218,7 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
         leader=leader,
         scheduler=scheduler,
         data=data,
+        watch=Watch(degradation=Degradation(units=units, accuracy=accuracy), signals=signals),
         verifier=Verifier(units=units, blobs=blobs, data=data.blobs),
     )
 

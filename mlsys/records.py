@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
 RunKind = Literal["train", "predict", "backfill", "replay", "backtest"]
@@ -290,6 +290,18 @@ class Explained:
     permutation: Json | None
     note: str
     prediction: Json | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Episode:
+    """An entry of the log of degraded accuracy. ``state``: degraded (by the days from ``first_day`` to ``last_day``) or recovered."""
+
+    model_name: str
+    state: str
+    first_day: date
+    last_day: date
+    detail: Json
+    created_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from flask.json.provider import DefaultJSONProvider
 from flask_smorest import Api
 
 from mlsys.api import (
+    accuracy,
     backtests,
     datasets,
     explanations,
@@ -81,7 +82,7 @@ def create_app(services: Services, *, pages: Sequence[Blueprint] = ()) -> Flask:
     idempotency.register(app, services)
     problems.register(app)
     api = _documented(app)
-    for module in (datasets, jobs, production, runs, models, predictions, backtests, explanations, schedules, system):
+    for module in (datasets, jobs, production, runs, models, predictions, backtests, accuracy, explanations, schedules, system):
         api.register_blueprint(module.build(services))
     idempotency.document(api)
     for page in pages:

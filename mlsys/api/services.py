@@ -8,6 +8,7 @@ from mlsys.execution.backfill import BackfillService
 from mlsys.execution.backtest import BacktestService
 from mlsys.execution.service import JobService
 from mlsys.execution.waiting import RunWaiter
+from mlsys.monitoring.accuracy import Accuracy
 from mlsys.monitoring.explanations import Explainer
 from mlsys.registry.idempotency import Keys
 from mlsys.registry.production import Production
@@ -37,6 +38,7 @@ class Services:
     datasets: DatasetService
     reader: Reader
     predictions: PredictionReader
+    accuracy: Accuracy
     explainer: Explainer
     schema: Schema
     units: TimedUnits

@@ -21,6 +21,7 @@ COMMANDS = {
     "demote": ("models", "Go back to the version in production before."),
     "backfill": ("backfill", "Forecasts of the past, as they would have been issued then."),
     "backtest": ("backtest", "Forecasts of the past from rolling origins, scored beside baselines."),
+    "accuracy": ("accuracy", "Issued forecasts against the actuals known now."),
     "datasets": ("datasets", "Append-only data sets: list, create, show, append, rows."),
     "schedules": ("schedules", "What runs when: list, show, create, update, delete, pause, resume, trigger."),
     "verify": ("verify", "Check promotion chains and stored files against their hashes."),

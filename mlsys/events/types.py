@@ -21,6 +21,7 @@ PREDICTION_CREATED = "prediction.created"
 DATA_APPENDED = "data.appended"
 DATA_REVISED = "data.revised"
 SCHEDULE_MISSED = "schedule.missed"
+ACCURACY_DEGRADED = "accuracy.degraded"
 
 
 @dataclass(frozen=True, kw_only=True)

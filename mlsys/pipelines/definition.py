@@ -175,6 +175,18 @@ def _validation(value: Any, field: str) -> dict[str, Any]:
     return {**settings.gate_defaults(), **given}
 
 
+def _accuracy(value: Any, field: str) -> dict[str, Any]:
+    given = fields.mapping({} if value is None else value, field)
+    known = {name: parameter for name, (_, parameter) in settings.ACCURACY.items()}
+    meant = {name: chosen for name, chosen in given.items() if chosen is not None}  # null: none, as left out
+    return {**no_limits(), **parameters.check(meant, known, field=field)}
+
+
+def no_limits() -> dict[str, Any]:
+    """The settings of a model whose accuracy nobody set a limit to."""
+    return {name: default for name, (default, _) in settings.ACCURACY.items()}
+
+
 def _horizon(found: Mapping[str, Any], *, given: bool) -> str:
     """Left out, a horizon is a day, or one step of a longer frequency."""
     frequency = durations.parse_frequency(found["frequency"])
@@ -219,5 +231,6 @@ _PARTS: Mapping[str, tuple[Callable[[Any, str], Any], Any]] = {
     "checks": (_switches(base.DataCheck, dict.fromkeys(settings.CHECKS, True)), None),
     "model": (_model, {}),
     "validation": (_validation, None),
+    "accuracy": (_accuracy, None),
     "destination": (_component(base.Destination), {"type": "parquet"}),
 }

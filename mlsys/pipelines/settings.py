@@ -23,6 +23,13 @@ GATE: Mapping[str, tuple[Any, Parameter]] = {
     "max_bias": (0.1, Parameter(type=float, low=0, high=10)),  # of the mean absolute target; a warning
     "max_quantile_gap": (0.08, Parameter(type=float, low=0, high=1)),  # between a quantile's (or interval's) coverage and its level
 }
+ACCURACY: Mapping[str, tuple[Any, Parameter]] = {
+    "metric": ("mae", Parameter(type=str, choices=("mae", "rmse", "bias", "skill", "pinball", "coverage"))),  # of a day's issued forecasts
+    "limit": (None, Parameter(type=float)),  # above it (of skill and coverage: below it) a day is too wrong
+    "ratio": (None, Parameter(type=float, low=0, high=1000)),  # the same, as a multiple of the version's own hold-out score
+    "days": (3, Parameter(type=int, low=1, high=60)),  # in a row
+    "min_coverage": (0.8, Parameter(type=float, low=0.01, high=1)),  # share of a day's rows that must be measured to judge it
+}
 CHECKS = (
     "completeness", "duplicates", "extremes", "frozen_exogenous", "frozen_target", "gaps", "impossible_target", "level", "revised",
     "schema", "target",

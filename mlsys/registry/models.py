@@ -1,6 +1,7 @@
 """Registered models: the log of their definitions. The newest definition of a name is the model's."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -55,6 +56,11 @@ class ModelRepository:
     def definition(self, name: str) -> dict[str, Any] | None:
         query = sa.select(_m.definition).where(_m.name == name).order_by(_m.seq.desc()).limit(1)
         return self._connection.execute(query).scalar_one_or_none()
+
+    def definitions(self) -> Sequence[tuple[str, Json]]:
+        """The present definition of every model, by name."""
+        rows = self._connection.execute(sa.select(_latest.c.name, _latest.c.definition).order_by(_latest.c.name))
+        return [(name, definition) for name, definition in rows]
 
     def get(self, name: str) -> Model:
         row = self._connection.execute(_MODEL.where(_latest.c.name == name)).mappings().one_or_none()

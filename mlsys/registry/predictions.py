@@ -23,6 +23,7 @@ class PredictionFile:
     rows: int
     series_key: tuple[str, ...]
     first_timestamp: datetime
+    last_timestamp: datetime
     created_at: datetime
 
 
@@ -77,6 +78,12 @@ class PredictionRepository:
         self._lock(model_name, shared=True)
         last = self._last(model_name)
         return self._clock.now() if last is None else max(self._clock.now(), last)
+
+    def newest_timestamp(self, model_name: str) -> datetime | None:
+        """The last one that was forecast live."""
+        query = sa.select(sa.func.max(_p.last_timestamp)).where(_p.model_name == model_name, _p.source == "live")
+        found: datetime | None = self._connection.execute(query).scalar_one()
+        return found
 
     def files(
         self,

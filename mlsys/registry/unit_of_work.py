@@ -13,6 +13,7 @@ from mlsys.events.outbox import Outbox
 from mlsys.events.signals import Signals
 from mlsys.events.types import Event
 from mlsys.registry.datasets import DatasetRepository
+from mlsys.registry.episodes import EpisodeRepository
 from mlsys.registry.firings import FiringRepository
 from mlsys.registry.importances import ImportanceRepository
 from mlsys.registry.inventory import InventoryRepository
@@ -52,6 +53,7 @@ class UnitOfWork:
     promotions: PromotionRepository
     datasets: DatasetRepository
     predictions: PredictionRepository
+    episodes: EpisodeRepository
     importances: ImportanceRepository
     schedules: ScheduleRepository
     firings: FiringRepository
@@ -84,6 +86,7 @@ class UnitOfWork:
         self.promotions = PromotionRepository(connection=connection, clock=self._clock)
         self.datasets = DatasetRepository(connection=connection, clock=self._clock)
         self.predictions = PredictionRepository(connection=connection, clock=self._clock)
+        self.episodes = EpisodeRepository(connection=connection, clock=self._clock)
         self.importances = ImportanceRepository(connection=connection, clock=self._clock)
         self.schedules = ScheduleRepository(connection=connection, clock=self._clock)
         self.firings = FiringRepository(connection=connection, clock=self._clock, outbox=self.events)

@@ -144,6 +144,7 @@ def test_answers__have_the_shape_that_the_document_says(world: World, document: 
         ("get", "/models/{name}/predictions", "/models/quick/predictions", None),
         ("post", "/models/{name}/backfill", "/models/dated/backfill", {**PAST, "dry_run": True}),
         ("post", "/models/{name}/backfill", "/models/dated/backfill", PAST),
+        ("get", "/models/{name}/accuracy", "/models/quick/accuracy", None),
         ("post", "/models/{name}/backtest", "/models/quick/backtest", PAST),
         ("get", "/models/{name}/promotions", "/models/quick/promotions", None),
         ("post", "/model/promote", "/model/promote", promote),

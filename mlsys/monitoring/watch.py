@@ -1,0 +1,61 @@
+"""The thread that judges accuracy: after forecasts were stored or data arrived, and on a timer, since files change without telling."""
+
+import logging
+import threading
+from typing import Any
+
+from mlsys import errors
+from mlsys.events import types
+from mlsys.events.signals import Signals
+from mlsys.monitoring.degradation import Degradation
+
+_log = logging.getLogger(__name__)
+EVERY_SECONDS = 300.0
+APART_SECONDS = 1.0  # many arrivals at once are one occasion
+
+
+class Watch:
+    """A failure is logged and tried again at the next round."""
+
+    def __init__(self, *, degradation: Degradation, signals: Signals) -> None:
+        self._degradation = degradation
+        self._woken = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="accuracy", daemon=True)
+        for type in (types.PREDICTION_CREATED, types.DATA_APPENDED, types.DATA_REVISED):
+            signals.of(type).connect(self._wake, weak=False)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._woken.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def round(self) -> None:
+        """Judges every model that has a limit."""
+        for name in self._degradation.watched():
+            try:
+                found = self._degradation.judge(name)
+            except errors.MlsysError as error:  # one model's data must not keep the others from it
+                _log.warning("the accuracy of %s cannot be judged: %s", name, error)
+                continue
+            for change in found:
+                _log.warning("the accuracy of %s has %s (%s)", name, change.state, change.days[-1].day)
+
+    def _wake(self, sender: Any, *, event: Any) -> None:
+        self._woken.set()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._woken.clear()
+            try:
+                self.round()
+            except errors.Unavailable:  # told by health already
+                _log.debug("accuracy must wait", exc_info=True)
+            except Exception:
+                _log.exception("accuracy could not be judged; it will be tried again")
+            self._stopping.wait(APART_SECONDS)
+            self._woken.wait(EVERY_SECONDS)
