@@ -17,6 +17,7 @@ from mlsys.api.services import Limits, Services
 from mlsys.clock import Clock, SystemClock
 from mlsys.config import Config
 from mlsys.events.signals import Signals
+from mlsys.events.sinks import EventSink
 from mlsys.execution.backfill import BackfillHandler, BackfillService
 from mlsys.execution.backtest import BacktestHandler, BacktestService
 from mlsys.execution.handlers import PredictHandler, TrainHandler
@@ -34,6 +35,7 @@ from mlsys.monitoring.explanations import Explainer
 from mlsys.monitoring.watch import Watch
 from mlsys.pipelines.base import DataSets, Ports, Reporter
 from mlsys.pipelines.files import DataRoots
+from mlsys.publishing.publisher import Publisher
 from mlsys.registry.idempotency import Keys
 from mlsys.registry.production import Production
 from mlsys.registry.schema import Schema
@@ -72,6 +74,7 @@ class System:
     recovery: Recovery
     leader: Leader
     scheduler: Scheduler
+    publisher: Publisher
     data: "Data"
     watch: Watch
     verifier: Verifier
@@ -91,6 +94,8 @@ class System:
                 self.leader.start()
                 self._started.append(self.scheduler.stop)
                 self.scheduler.start()
+                self._started.append(self.publisher.stop)
+                self.publisher.start()
                 self._started.append(self.data.housekeeping.stop)
                 self.data.housekeeping.start()
                 self._started.append(self.watch.stop)
@@ -164,6 +169,8 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
     }
     runner = Runner(units=units, handlers=handlers, presence=presence, workers=config.execution.workers)
     leader = Leader(engine=engine)
+    sinks: dict[str, EventSink] = {}
+    publisher = Publisher(engine=engine, units=units, signals=signals, epoch=lambda: leader.epoch, clock=clock, sinks=sinks)
     recovery = Recovery(units=units, runner=runner, presence=presence, clock=clock, max_attempts=config.execution.max_attempts)
     jobs = JobService(units=units, files=files, launch=runner.launch)
     firings = Firings(jobs=jobs, grace=timedelta(seconds=config.scheduling.misfire_grace_seconds))
@@ -196,6 +203,7 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
                 "executor": runner.health,
                 "recovery": recovery.health,
                 "scheduler": scheduler.health,
+                "events": publisher.health,
                 "artifacts": partial(health.artifacts, blobs),
             },
         ),
@@ -217,6 +225,7 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
         recovery=recovery,
         leader=leader,
         scheduler=scheduler,
+        publisher=publisher,
         data=data,
         watch=Watch(degradation=Degradation(units=units, accuracy=accuracy), signals=signals),
         verifier=Verifier(units=units, blobs=blobs, data=data.blobs),

@@ -15,13 +15,15 @@ class Signals:
 
     def __init__(self) -> None:
         self._namespace = Namespace()
+        self.every = self._namespace.signal("*")
+        """Sent for each event, whatever its type."""
 
     def of(self, type: str) -> Signal:
         return self._namespace.signal(type)
 
     def announce(self, events: Iterable[Event]) -> None:
         for event in events:
-            for receiver in list(self.of(event.type).receivers_for(self)):
+            for receiver in [*self.of(event.type).receivers_for(self), *self.every.receivers_for(self)]:
                 try:
                     receiver(self, event=event)
                 except Exception:

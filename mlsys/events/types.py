@@ -1,8 +1,11 @@
-"""The stable names of all events, and an event as a record."""
+"""The stable names of all events, an event as a record, and patterns over the names."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+from mlsys.clock import rfc3339
 from mlsys.records import Json
 
 RUN_QUEUED = "run.queued"
@@ -29,3 +32,23 @@ class Event:
     type: str
     timestamp: datetime
     data: Json
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequencedEvent(Event):
+    """An event of the log. ``sequence``: 1, 2, 3 .. over all events without a gap; it never changes."""
+
+    sequence: int
+
+    def envelope(self) -> dict[str, Any]:
+        """What goes out of the house, JSON-able."""
+        return {"type": self.type, "timestamp": rfc3339(self.timestamp), "sequence": self.sequence, "data": dict(self.data)}
+
+
+PATTERN = re.compile(r"\*|[a-z_]+\.\*|[a-z_]+\.[a-z_]+")
+PATTERN_RULE = "an event type such as model.rejected, all of a kind as in model.*, or * for every event"
+
+
+def matches(pattern: str, type: str) -> bool:
+    """Whether ``pattern`` (see PATTERN_RULE) takes in events of this type."""
+    return pattern in ("*", type) or (pattern.endswith(".*") and type.startswith(pattern[:-1]))

@@ -14,6 +14,7 @@ from mlsys.events.signals import Signals
 from mlsys.events.types import Event
 from mlsys.registry.datasets import DatasetRepository
 from mlsys.registry.episodes import EpisodeRepository
+from mlsys.registry.events import EventLog
 from mlsys.registry.firings import FiringRepository
 from mlsys.registry.importances import ImportanceRepository
 from mlsys.registry.inventory import InventoryRepository
@@ -47,6 +48,7 @@ class UnitOfWork:
     """
 
     events: Outbox
+    event_log: EventLog
     models: ModelRepository
     runs: RunRepository
     versions: VersionRepository
@@ -80,6 +82,7 @@ class UnitOfWork:
             if self._as_of is not None:
                 connection.execute(_THEN, {"at": self._as_of.isoformat()})
         self.events = Outbox(connection=connection, clock=self._clock)
+        self.event_log = EventLog(connection=connection)
         self.models = ModelRepository(connection=connection, clock=self._clock)
         self.runs = RunRepository(connection=connection, clock=self._clock, outbox=self.events)
         self.versions = VersionRepository(connection=connection, clock=self._clock)

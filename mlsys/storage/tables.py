@@ -208,3 +208,21 @@ schedule_state = Table(
     Column("next_fire_time", _INSTANT),
     Column("last_fire_time", _INSTANT),
 )
+event_queue = Table(
+    "event_queue",
+    metadata,
+    Column("event_id", BigInteger, primary_key=True),
+)
+event_sequence = Table(
+    "event_sequence",
+    metadata,
+    Column("sequence", BigInteger, primary_key=True),
+    Column("event_id", BigInteger, nullable=False),
+)
+event_cursors = Table(
+    "event_cursors",
+    metadata,
+    Column("sink", Text, primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("moved_at", _INSTANT, nullable=False),
+)
