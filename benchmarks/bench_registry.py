@@ -47,7 +47,9 @@ def _filled(home: Path, count: int) -> Iterator[Server]:
     """A server whose registry holds ``count`` runs."""
     with serving(home, models={"real": SAMPLE}) as server:
         client = server.client()
-        train, predict = client.job("train", JOB)["id"], client.job("predict", JOB | {"end_date": "2012-01-02"})["id"]
+        trained = client.job("train", JOB)
+        version = trained["result"]["model_version_id"]  # named, so that it need not pass the gate
+        train, predict = trained["id"], client.job("predict", JOB | {"end_date": "2012-01-02", "model_version_id": version})["id"]
         engine = make_engine(EmbeddedPostgres(home=home).url, pool_size=1, statement_timeout_seconds=600)
         filling.fill(engine, train=train, predict=predict, model="real", count=count, models=MODELS)
         engine.dispose()
