@@ -50,21 +50,26 @@ class Stage:
         self._work, self._frame = work, pd.read_parquet(data)
         self._blobs, self._champions = Blobs(), dict[str, Champion]()
         (work / "good.pq").write_bytes(data.read_bytes())
-        self._build, self._fits = artifact.build_model, dict[str, base.FittedModel]()
+        self._build, self._fits = artifact.build_model, dict[str, Any]()
         artifact.build_model = self._remembering  # type: ignore[assignment]
         self._noisy = False
+        self._rivals: dict[datetime, dict[str, Any]] = {}  # errors of champions on the days of the good file, the same for all kinds
 
     def candidate(self, kind: str, at: datetime, *, champions: Sequence[str], previous: str) -> Found:
         """``champions``: days that their windows ended; ``previous``: the same of the newest version that was judged."""
-        file = self._file(kind, at)
-        known = [champions[-1]] if kind == UNSEEN else [previous, champions[-1]]
-        line = tuple(self._champion(name) for name in champions)
+        file, known = self._file(kind, at), [champions[-1]] if kind == UNSEEN else [previous, champions[-1]]
+        shared = self._rivals.get(at) if file == "good.pq" and kind != "two weeks of data only" else None
+        line = () if shared else tuple(self._champion(name) for name in champions)
         spec = self._spec(file, at, kind, line, tuple(self._known(name) for name in known))
         self._noisy = kind == "good with 10 % daily noise"
         found = training.evaluate(spec, self._ports())
         self._noisy = False
         scores = found.scores
-        rivals = {one["model_version_id"]: one["errors"] for one in scores["earlier"]} | {scores["champion_id"]: scores["champion"]}
+        rivals = shared or {one["model_version_id"]: one["errors"] for one in scores["earlier"]} | {
+            scores["champion_id"]: scores["champion"]
+        }
+        if kind == "good":
+            self._rivals[at] = rivals
         return Found(scores=scores, rivals=rivals, checks=found.prepared.checks)
 
     def _champion(self, name: str) -> Champion:
@@ -149,17 +154,26 @@ class Quiet:
 class Remembering(base.Model):
     """The same rows and recipe are fitted once: kinds that differ only in the hold-out share a fit."""
 
-    def __init__(self, model: base.Model, recipe: str, fits: dict[str, base.FittedModel], *, noisy: bool) -> None:
+    def __init__(self, model: base.Model, recipe: str, fits: dict[str, Any], *, noisy: bool) -> None:
         self._model, self._recipe, self._fits, self._noisy = model, recipe, fits, noisy
 
     def fit(self, features: pd.DataFrame, target: "pd.Series[float]", **options: Any) -> base.FittedModel:
-        key = hashlib.sha256(self._recipe.encode() + features.to_numpy().tobytes() + target.to_numpy().tobytes()).hexdigest()
+        key = self._key(features, target)
         if key not in self._fits:
             self._fits[key] = self._model.fit(features, target, **options)
         return Noisy(self._fits[key]) if self._noisy else self._fits[key]
 
+    def settle(self, features: pd.DataFrame, target: "pd.Series[float]", **options: Any) -> dict[str, Any]:
+        key = f"settle {self._key(features, target)}"
+        if key not in self._fits:
+            self._fits[key] = self._model.settle(features, target, **options)
+        return dict(self._fits[key])
+
     def load(self, data: Mapping[str, Any]) -> base.FittedModel:
         return self._model.load(data)
+
+    def _key(self, features: pd.DataFrame, target: "pd.Series[float]") -> str:
+        return hashlib.sha256(self._recipe.encode() + features.to_numpy().tobytes() + target.to_numpy().tobytes()).hexdigest()
 
 
 class Noisy(base.FittedModel):

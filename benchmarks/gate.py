@@ -7,10 +7,12 @@ hold-out included, because that is where they are in reality: so an error on tho
 
 import argparse
 import dataclasses
+import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import candidates
@@ -18,7 +20,7 @@ import numpy as np
 from harness import SOLAR, Report, folder, machine, print_table
 
 from mlsys.pipelines import validation
-from mlsys.records import Validation
+from mlsys.records import Validation, Verdict
 
 DAY = timedelta(days=1)
 FIRST, FORTNIGHT, RETRAINS = datetime(2017, 7, 1, tzinfo=UTC), 14 * DAY, 25
@@ -56,7 +58,20 @@ def champions(at: datetime, age: int) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--retrains", type=int, default=RETRAINS)
-    retrains = parser.parse_args().retrains
+    parser.add_argument("--keep", type=Path, help="a file for what was found; where it exists, it is judged anew and nothing is trained")
+    given = parser.parse_args()
+    begin = time.monotonic()
+    cases = read(given.keep) if given.keep and given.keep.exists() else train(given.retrains)
+    if given.keep and not given.keep.exists():
+        given.keep.write_text(json.dumps([dataclasses.asdict(case) | {"at": case.at.isoformat()} for case in cases]))
+    print(f"\n{given.retrains} retrains from {FIRST:%Y-%m-%d}, {time.monotonic() - begin:.0f} s ({machine()})\n")
+    kinds(cases)
+    choice(cases)
+    chains(cases)
+    return verdict(cases)
+
+
+def train(retrains: int) -> list[Case]:
     begin, cases = time.monotonic(), []
     with folder() as work:
         stage = candidates.Stage(work, SOLAR)
@@ -68,11 +83,15 @@ def main() -> int:
                     Case(kind=kind, at=at, found=stage.candidate(kind, at, champions=names, previous=f"{at - FORTNIGHT:%Y-%m-%d}"))
                 )
             print(f"{at:%Y-%m-%d}: {time.monotonic() - begin:.0f} s", flush=True)
-    print(f"\n{retrains} retrains from {FIRST:%Y-%m-%d}, {time.monotonic() - begin:.0f} s ({machine()})\n")
-    kinds(cases)
-    choice(cases)
-    chains(cases)
-    return verdict(cases)
+    return cases
+
+
+def read(file: Path) -> list[Case]:
+    def found(data: Mapping[str, Any]) -> candidates.Found:
+        return candidates.Found(scores=data["scores"], rivals=data["rivals"], checks=tuple(Verdict(**check) for check in data["checks"]))
+
+    given = json.loads(file.read_text())
+    return [Case(kind=one["kind"], at=datetime.fromisoformat(one["at"]), found=found(one["found"])) for one in given]
 
 
 def kinds(cases: Sequence[Case]) -> None:

@@ -1,6 +1,8 @@
 """Every installed check, found by its entry point, keeps the contract of base.DataCheck; and each built-in one sees its own fault."""
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
@@ -133,3 +135,76 @@ def test_completeness__thirty_five_days_missing_of_a_year_will_do(tmp_path: Path
     frame = synthetic.load(DAYS)
     days = frame["time"].dt.day_of_year
     assert check("completeness", frame[days % 10 != 0], tmp_path)["completeness"].passed
+
+
+def test_impossible_target__traces_at_night_are_offsets_of_a_meter_and_power_is_not(tmp_path: Path) -> None:
+    frame = synthetic.load(DAYS)
+    night = frame["time"].dt.hour < 4
+    one = built("impossible_target", tmp_path)
+    for level, wrong in ((0.005, 0), (5.0, int(night.sum()))):
+        spoilt = frame.assign(load=frame["load"].where(~night, level))
+        context = replace(context_of(spoilt, "train"), idle=lambda rows: np.asarray(rows.hour) < 4)
+        told, ground = one.check(spoilt, context)  # type: ignore[misc]
+        assert (told.value, ground.passed) == (wrong, not wrong)
+        (series,) = context.series.values()
+        mask = one.doubtful(series, context)
+        assert mask is not None
+        assert mask.sum() == wrong
+
+
+def test_extremes__several_glitches_do_not_hide_each_other(tmp_path: Path) -> None:
+    frame = synthetic.load(DAYS)
+    spoilt = frame.assign(load=frame["load"].mask(frame.index.isin([300, 310, 320]), 9999.0))
+    context = context_of(spoilt, "train")
+    (series,) = context.series.values()
+    mask = built("extremes", tmp_path).doubtful(series, context)
+    assert mask is not None
+    assert list(np.flatnonzero(mask)) == [300, 310, 320]
+    verdict = check("extremes", spoilt, tmp_path)["extremes"]
+    assert (verdict.passed, verdict.value) == (False, 3)
+    assert "3 no measurement can be" in verdict.detail
+
+
+def test_frozen_target__two_nights_with_a_missing_day_between_are_no_fault(tmp_path: Path) -> None:
+    frame = synthetic.load(DAYS)
+    night = (frame["time"].dt.hour < 6) | (frame["time"].dt.hour >= 18)
+    dark = frame.assign(load=frame["load"].where(~night, 0.0))
+    absent = (frame["time"] >= "2021-03-01T04:00:00Z") & (frame["time"] < "2021-03-02T20:00:00Z")
+    assert check("frozen_target", dark[~absent], tmp_path)["frozen_target"].passed
+    stuck = dark.assign(load=dark["load"].where(~absent, 0.0))
+    assert check("frozen_target", stuck, tmp_path)["frozen_target"].value > 40
+
+
+def test_revised__a_few_corrections_and_late_ones_are_usual(tmp_path: Path) -> None:
+    frame = synthetic.load(DAYS)
+    late = frame["time"] >= HOLDOUT.start + timedelta(days=25)
+    corrected = frame.assign(load=frame["load"].where(~late, frame["load"] * 1.08).where(frame.index % 97 != 0, 60.0))
+    assert all(verdict.passed for verdict in check("revised", corrected, tmp_path).values())
+
+
+def test_revised__without_an_earlier_version_there_is_nothing_to_say(tmp_path: Path) -> None:
+    frame = synthetic.load(DAYS)
+    context = replace(context_of(frame, "train"), earlier=())
+    (verdict,) = built("revised", tmp_path).check(frame, context)  # type: ignore[misc]
+    assert verdict.passed
+    assert "no earlier version" in verdict.detail
+
+
+def test_level__a_series_that_wanders_is_given_more_room(tmp_path: Path) -> None:
+    frame = synthetic.load(DAYS)
+    slow = np.repeat(np.random.default_rng(3).uniform(0.7, 1.3, DAYS // 10 + 1), 240)[: len(frame)]
+    steady, wandering = (check("level", f, tmp_path)["level_month"] for f in (frame, frame.assign(load=frame["load"] * slow)))
+    assert isinstance(steady.threshold, float)
+    assert isinstance(wandering.threshold, float)
+    assert steady.threshold < 0.15 < wandering.threshold
+    assert wandering.passed
+
+
+def test_profile__survives_being_stored(tmp_path: Path) -> None:
+    (series,) = featurise.split(synthetic.load(40), LAYOUT).values()
+    one = profile.of([series.assign(temperature=series["temperature"].where(series.index.day != 5))], LAYOUT, synthetic.window(40))
+    other = profile.from_data(json.loads(json.dumps(profile.to_data(one))))
+    for name in ("days", "rows", "total", "size", "cosine", "sine"):
+        assert np.allclose(getattr(one, name), getattr(other, name), rtol=1e-7)
+    assert np.allclose(one.exogenous["temperature"], other.exogenous["temperature"], rtol=1e-7, equal_nan=True)
+    assert np.isnan(other.exogenous["temperature"][4])

@@ -58,7 +58,7 @@ def test_solar__the_isolated_maximum_is_named(checks: dict[str, Any]) -> None:
 
 def test_solar__power_at_night_is_left_out(checks: dict[str, Any], trained: Any) -> None:
     check = checks["impossible_target"]
-    assert (check["value"], check["passed"]) == (23, False)  # 14 on two nights, and 9 traces at the edge of dusk
+    assert (check["value"], check["passed"]) == (17, False)  # 12 on two nights and 5 at the edge of dusk; less is a trace
     assert "the largest 3.264 at 2017-03-02 17:30 UTC" in check["detail"]
     assert checks["impossible_target_share"]["passed"]
 

@@ -8,25 +8,29 @@ import pandas as pd
 from mlsys.pipelines import base, checking
 from mlsys.records import Verdict
 
+TAIL = 0.001
+
 
 class ImpossibleTarget(base.DataCheck):
     """``low`` and ``high``: bounds of what the target can be, in its unit; left out: none. A row that a feature knows to be 0 (``solar`` by
-    night) cannot hold anything else. A warning: these rows are not trained on, not scored, and seen by no feature. ``most``: share of them
-    from which on nothing can be judged, since then the clock, the place or the unit is wrong."""
+    night) cannot hold anything else, but for ``trace`` (a share of the target's range): meters have offsets. A warning: these rows are not
+    trained on, not scored, and seen by no feature. ``most``: share of them from which on nothing can be judged, since then the clock, the
+    place or the unit is wrong."""
 
     stage: ClassVar[Literal["target"]] = "target"
     parameters: ClassVar = {
         "low": base.Parameter(type=float),
         "high": base.Parameter(type=float),
+        "trace": base.Parameter(type=float, low=0, high=1),
         "most": base.Parameter(type=float, low=0, high=1),
     }
 
-    def __init__(self, *, low: float | None = None, high: float | None = None, most: float = 0.01) -> None:
-        self._low, self._high, self._most = low, high, most
+    def __init__(self, *, low: float | None = None, high: float | None = None, trace: float = 0.0001, most: float = 0.01) -> None:
+        self._low, self._high, self._trace, self._most = low, high, trace, most
 
     def doubtful(self, series: pd.DataFrame, context: base.CheckContext) -> "np.typing.NDArray[np.bool_]":
         target = series[context.layout.target].to_numpy(dtype=np.float64)
-        idle = _idle(series, context) & (target != 0)
+        idle = _idle(series, context) & (np.abs(target) > self._trace * _range(target))
         below = target < self._low if self._low is not None else False
         above = target > self._high if self._high is not None else False
         found: np.typing.NDArray[np.bool_] = (idle | below | above) & ~np.isnan(target)
@@ -34,7 +38,8 @@ class ImpossibleTarget(base.DataCheck):
 
     def check(self, frame: pd.DataFrame, context: base.CheckContext) -> tuple[Verdict, ...]:
         parts = list(checking.inside(context.series, context.window).values())
-        wrong = [part[self.doubtful(part, context)] for part in parts]
+        doubted = {key: one[self.doubtful(one, context)] for key, one in context.series.items()}
+        wrong = list(checking.inside(doubted, context.window).values())
         count, total = (sum(len(rows) for rows in frames) for frames in (wrong, parts))
         share, data = (
             count / max(1, total),
@@ -50,6 +55,13 @@ class ImpossibleTarget(base.DataCheck):
             detail=f"{share:.2%} of the rows hold what cannot be{advice}", ground=True, data=data,
         )  # fmt: skip
         return told, ground
+
+
+def _range(target: "np.typing.NDArray[np.float64]") -> float:
+    """Between the outer thousandths, so that a spike does not stretch it."""
+    known = target[~np.isnan(target)]
+    low, high = np.quantile(known, (TAIL, 1 - TAIL)) if len(known) else (0.0, 0.0)
+    return float(high - low)
 
 
 def _idle(series: pd.DataFrame, context: base.CheckContext) -> "np.typing.NDArray[np.bool_]":
