@@ -9,6 +9,7 @@ from functools import partial
 from typing import BinaryIO
 
 import pytest
+import serving
 from flask import Flask, Response
 
 from mlsys.api import server
@@ -51,6 +52,7 @@ def bound() -> Iterator[Bound]:
     thread = threading.Thread(target=found.run)
     thread.start()
     yield told
+    serving.until(lambda: not found.active_channels)  # those that left are let go
     found.task_dispatcher.shutdown()
     found.trigger.pull_trigger(lambda: found.asyncore.close_all(found._map))  # a loop without sockets ends
     thread.join(10)
