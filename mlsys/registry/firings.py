@@ -1,10 +1,10 @@
 """What firings lead to: many runs with their history and events in one statement, each firing once at most."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 
 from mlsys.clock import Clock
@@ -76,7 +76,7 @@ class FiringRepository:
             return {}
         given = [_data(n, run) for n, run in enumerate(runs)]
         at = self._clock.now()
-        new = set(self._connection.scalars(_RECORD, {"given": json.dumps(given), "at": at}))
+        new = set(self._connection.scalars(_RECORD, {"given": orjson.dumps(given).decode(), "at": at}))
         for one in given:
             if one["event"] is not None and one["id"] in new:
                 self._outbox.noted(Event(type=one["event"], timestamp=at, data=one["data"]))

@@ -5,8 +5,10 @@ is made up for right after it, and one that comes twice in autumn counts once. A
 to match, and loses the skipped time.
 """
 
+import functools
 from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
+from itertools import islice
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -49,6 +51,12 @@ def times(expression: str, timezone: str, after: datetime) -> Iterator[datetime]
         instant = local.astimezone(UTC)
         if instant > after:  # local times that come twice make it begin an hour early
             yield instant
+
+
+@functools.lru_cache(4096)
+def first(expression: str, timezone: str, after: datetime, count: int) -> tuple[datetime, ...]:
+    """The first ``count`` of times(), remembered: lists of schedules are asked for often."""
+    return tuple(islice(times(expression, timezone, after), count))
 
 
 def _trouble(text: str) -> str | None:

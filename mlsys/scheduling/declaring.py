@@ -77,7 +77,7 @@ def _window(value: Any, field: str) -> dict[str, str]:
     for name in ("start", "end"):
         try:
             lengths[name] = durations.parse_duration(value[name])
-        except (ValueError, AttributeError):
+        except (ValueError, TypeError, AttributeError):
             trouble = "Write an ISO 8601 duration from the time it fires, such as -P365D, PT6H or PT0S."
             raise errors.Invalid({f"{field}.{name}": trouble}) from None
         if abs(lengths[name]) > LONGEST:

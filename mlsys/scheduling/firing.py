@@ -1,7 +1,7 @@
 """Records firings: their runs, what was missed and why, and the schedules' next times, within the caller's transaction."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
@@ -146,7 +146,7 @@ def _plain_spec(schedule: Schedule, window: Window) -> dict[str, Any]:
 
 
 def _dates(window: Window) -> dict[str, str]:
-    return {f"{name}_date": rfc3339(at) for name, at in asdict(window).items()}
+    return {"start_date": rfc3339(window.start), "end_date": rfc3339(window.end)}
 
 
 def _error(kind: str, message: str) -> dict[str, Any]:

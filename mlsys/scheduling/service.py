@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from itertools import islice
 
 from mlsys import errors
 from mlsys.clock import Clock
@@ -121,7 +120,7 @@ def fire_times(state: ScheduleState, *, as_of: datetime | None = None, count: in
     if first is None or not state.schedule.enabled:
         return []
     due = [first] if as_of is None else []
-    return [*due, *islice(cron.times(state.schedule.cron, state.schedule.timezone, first), count - len(due))]
+    return [*due, *cron.first(state.schedule.cron, state.schedule.timezone, first, count - len(due))]
 
 
 def _timing(schedule: Schedule) -> tuple[object, ...]:

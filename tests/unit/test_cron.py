@@ -18,7 +18,7 @@ INSTANTS = st.integers(-10_000_000, 10_000_000).map(lambda minutes: START + time
 
 
 def first(expression: str, count: int = 3, timezone: str = "UTC", after: datetime = START) -> list[str]:
-    return [f"{at:%m-%d %H:%M}" for at in islice(cron.times(cron.check(expression), timezone, after), count)]
+    return [f"{at:%m-%d %H:%M}" for at in cron.first(cron.check(expression), timezone, after, count)]
 
 
 @pytest.mark.parametrize(
