@@ -61,6 +61,7 @@ class FiguresOut(ma.Schema):
     """Errors are forecast minus actual, in the target's unit; skill is 1 - mae / mae of the seasonal naive forecast."""
 
     rows = fields.Integer()
+    active_rows = fields.Integer(metadata={"description": "Those not known to be 0 (night), by which quantiles are judged."})
     mae = fields.Float(allow_none=True)
     rmse = fields.Float(allow_none=True)
     bias = fields.Float(allow_none=True)

@@ -36,7 +36,7 @@ class PredictionOut(ma.Schema):
     quality = fields.String(metadata={"enum": ["ok", "substituted"]})
     issued_at = Instant(metadata=_INSTANT | {"description": "The instant whose knowledge the row used."})
     created_at = Instant(metadata=_INSTANT | {"description": "When it was stored; what data_at cuts on."})
-    model_version_id = fields.String()
+    model_version_id = fields.String(allow_none=True, metadata={"description": "None: a backtest makes its own models."})
     run_id = fields.String()
 
 
@@ -44,7 +44,8 @@ class PredictionsOut(ma.Schema):
     items = fields.List(
         fields.Nested(PredictionOut),
         metadata={
-            "description": "Besides what is named here: series keys by their own names, and quantile_P10 .. as many as the model forecasts."
+            "description": "Besides what is named here: series keys by their own names, and quantile_P10 .. as many as the model "
+            "forecasts; in rows of a backtest also actual, and seasonal_naive, climatology and production: what those forecast."
         },
     )
     next_cursor = fields.String(allow_none=True)

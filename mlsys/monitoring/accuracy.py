@@ -1,5 +1,6 @@
 """How right issued forecasts were: those in force at each timestamp by day, all of them by lead time, against the actuals known now."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -92,10 +93,10 @@ class Accuracy:
             files = unit.predictions.files(
                 question.model_name, "live", window=None, known_at=question.known_at, model_version_id=question.model_version_id
             )
-            window = _window(question, files)
+            layout = definitions.layout(definition)
+            window = _window(question, files, layout.frequency)
             inside = [one for one in files if window and one.first_timestamp < window.end and one.last_timestamp >= window.start]
             issuers = _definitions(unit, definition, inside)
-        layout = definitions.layout(definition)
         if window is None or not inside:
             return Joined(layout=layout, window=window, reason="No forecasts were issued for these timestamps.")
         if sum(one.rows for one in inside) > MAX_ROWS:
@@ -120,18 +121,18 @@ class Accuracy:
         found = self._actuals.read(issuers, window, known_at=question.actuals_at)
         if found.series is None:
             return replace(about, reason=found.reason)
-        return replace(about, frame=joined.join(issued, found.series, about.layout))
+        return replace(about, frame=joined.join(issued, found.series, about.layout, self._actuals.active_of(issuers[0])))
 
 
-def _window(question: Question, files: "list[PredictionFile] | Any") -> Window | None:
+def _window(question: Question, files: "Sequence[PredictionFile]", frequency: timedelta) -> Window | None:
     if not files:
         return None
-    last = max(one.last_timestamp for one in files) + timedelta(microseconds=1)
+    first, last = min(one.first_timestamp for one in files), max(one.last_timestamp for one in files) + frequency
     end = question.end or last
-    return Window(start=question.start or min(end, last) - USUAL, end=end)
+    return Window(start=question.start or max(first, min(end, last) - USUAL), end=end)
 
 
-def _definitions(unit: UnitOfWork, definition: Json, files: "list[PredictionFile]") -> list[Json]:
+def _definitions(unit: UnitOfWork, definition: Json, files: "Sequence[PredictionFile]") -> list[Json]:
     """The model's own, and for where its source cannot be read the one that the last forecast was made with: a request may name a file."""
     if not files:
         return [definition]

@@ -15,6 +15,7 @@ from mlsys.records import Json, Window
 from mlsys.registry.unit_of_work import Units
 
 if TYPE_CHECKING:
+    from mlsys.monitoring.joined import ActiveOf
     from mlsys.pipelines.actuals import Series
 
 KEPT = 8
@@ -45,6 +46,12 @@ class Actuals:
             except UNREADABLE as error:
                 reason = reason or _worded(error)
         return Found(series=None, reason=f"The model's source cannot be read: {reason}")
+
+    def active_of(self, definition: Json) -> "ActiveOf":
+        """Tells of timestamps whether they are not known to be 0."""
+        from mlsys.pipelines import actuals
+
+        return lambda rows: actuals.active(definition, rows, self._ports())
 
     def _series(self, definition: Json, window: Window, known_at: datetime | None) -> "Series":
         from mlsys.pipelines import actuals

@@ -1,10 +1,11 @@
 """Issued forecasts beside what became of them, as one table, and the figures of its days and lead times. No database here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
@@ -12,12 +13,14 @@ from mlsys.pipelines import actuals, calendar, durations, names, scoring
 from mlsys.pipelines.actuals import Series
 from mlsys.records import Layout
 
+ActiveOf = Callable[[pd.DatetimeIndex], npt.NDArray[np.bool_]]
 ISSUE = "issue"  # when a forecast was issued, or stored where that was earlier: nothing newer was known
+ACTIVE = "active"  # whether the row was not known to be 0
 NAMED = 100  # runs that a figure names
 
 
-def join(issued: pa.Table, series: Series, layout: Layout) -> pd.DataFrame:
-    """``issued``: as kept, every issue. Adds actual, seasonal naive and ISSUE; in order of timestamp, series and issue."""
+def join(issued: pa.Table, series: Series, layout: Layout, active_of: ActiveOf) -> pd.DataFrame:
+    """``issued``: as kept, every issue. Adds actual, seasonal naive, ISSUE and ACTIVE; in order of timestamp, series and issue."""
     frame = issued.to_pandas(ignore_metadata=True)
     times = pd.DatetimeIndex(frame[names.TIMESTAMP]).as_unit("us").tz_convert("UTC")
     issue = pd.DatetimeIndex(np.minimum(frame[names.ISSUED_AT], frame[names.CREATED_AT])).as_unit("us").tz_convert("UTC")
@@ -28,7 +31,8 @@ def join(issued: pa.Table, series: Series, layout: Layout) -> pd.DataFrame:
         key = key if isinstance(key, tuple) else (key,)
         actual[at] = actuals.at(series, key, times[at], layout)
         naive[at] = actuals.naive(series, key, times[at], issue[at], layout)
-    found: pd.DataFrame = frame.assign(**{names.TIMESTAMP: times, ISSUE: issue, names.ACTUAL: actual, scoring.NAIVE: naive})
+    added = {names.TIMESTAMP: times, ISSUE: issue, names.ACTUAL: actual, scoring.NAIVE: naive, ACTIVE: active_of(times)}
+    found: pd.DataFrame = frame.assign(**added)
     return found
 
 
@@ -84,7 +88,7 @@ def nothing() -> pa.Table:
 
 def table(frame: pd.DataFrame) -> pa.Table:
     """As an answer: without what only helps to compute."""
-    return pa.Table.from_pandas(frame.drop(columns=[ISSUE]), preserve_index=False).replace_schema_metadata(None)
+    return pa.Table.from_pandas(frame.drop(columns=[ISSUE, ACTIVE]), preserve_index=False).replace_schema_metadata(None)
 
 
 def _grouped(frame: pd.DataFrame, place: calendar.Ints, count: int) -> list[dict[str, Any]]:
@@ -108,4 +112,5 @@ def _rows(frame: pd.DataFrame) -> scoring.Rows:
         prediction=frame[names.PREDICTION].to_numpy(dtype=np.float64),
         baselines={scoring.NAIVE: frame[scoring.NAIVE].to_numpy(dtype=np.float64)},
         quantiles=quantiles,
+        active=frame[ACTIVE].to_numpy(dtype=bool),
     )

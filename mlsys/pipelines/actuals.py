@@ -32,6 +32,12 @@ def read(definition_: Json, window: Window, *, known_at: datetime | None, ports:
     return featurise.split(rows.whole, layout) if len(rows.whole) else {}
 
 
+def active(definition_: Json, rows: pd.DatetimeIndex, ports: base.Ports) -> npt.NDArray[np.bool_]:
+    """False for rows that the model's features know to be 0 (a solar plant at night)."""
+    components = featurise.components(definition.features(definition_), ports)
+    return featurise.active(rows, components, definition.layout(definition_))
+
+
 def at(series: Series, key: featurise.Key, rows: pd.DatetimeIndex, layout: Layout) -> npt.NDArray[np.float64]:
     """The target of those timestamps; NaN where there is none."""
     if key not in series:

@@ -14,6 +14,7 @@ from mlsys.pipelines.backtest_rival import PRODUCTION
 from mlsys.pipelines.baselines import BASELINES
 from mlsys.records import BacktestSpec, DataUsed, Layout
 
+ACTIVE = "active"  # column that is not kept
 TOLD = 100  # skipped steps, and series, that are named
 
 
@@ -56,6 +57,7 @@ def scored(rows: pd.DataFrame) -> scoring.Rows:
         prediction=rows[names.PREDICTION].to_numpy(dtype=np.float64),
         baselines={name: rows[name].to_numpy(dtype=np.float64) for name in (*BASELINES, PRODUCTION) if name in rows},
         quantiles=quantiles,
+        active=rows[ACTIVE].to_numpy(dtype=bool),
     )
 
 

@@ -60,7 +60,7 @@ def backtest(spec: BacktestSpec, ports: base.Ports) -> BacktestOutcome:
     rows = _with_actuals(pd.concat(found, ignore_index=True), actuals, data.layout)
     result = backtest_scores.result(spec, rows, layout=data.layout, failed=failed, used=used, rival=rival.told(rows))
     result["knowledge"] = "known_at_origin" if data.anew else "as_stored"
-    kept = keeping.keep(_table(rows, data.layout), data.layout, ports.blobs)
+    kept = keeping.keep(_table(rows.drop(columns=backtest_scores.ACTIVE)), data.layout, ports.blobs)
     ports.reporter.progress("backtest", len(spec.steps), len(spec.steps))
     return BacktestOutcome(
         result=result, kept=kept, environment=environment.describe(threads=ports.threads, recipe=spec.definition["model"])
@@ -125,6 +125,7 @@ def _forecast(fit: _Fit, data: Data, steps: Sequence[Window], rival: Rival) -> p
     columns |= {name: features.keys[name].to_numpy() for name in setup.layout.series_key}
     columns |= {str(name): forecast[name].to_numpy() for name in forecast}
     columns |= {names.QUALITY: np.where(features.substituted, "substituted", "ok"), names.ISSUED_AT: features.issued}
+    columns[backtest_scores.ACTIVE] = features.active
     return pd.DataFrame(columns | fit.baselines.predict(features) | rival.predict(raw, features, issued_of))
 
 
@@ -160,7 +161,7 @@ def _with_actuals(rows: pd.DataFrame, actuals: Mapping[featurise.Key, "pd.Series
     return rows.sort_values([names.ISSUED_AT, *names_, names.TIMESTAMP], kind="stable", ignore_index=True)
 
 
-def _table(rows: pd.DataFrame, layout: Layout) -> pa.Table:
+def _table(rows: pd.DataFrame) -> pa.Table:
     table = pa.Table.from_pandas(rows, preserve_index=False).replace_schema_metadata(None)
     for name in (names.TIMESTAMP, names.ISSUED_AT):
         table = table.set_column(table.column_names.index(name), name, table[name].cast(INSTANT))

@@ -25,8 +25,7 @@ class Baselines:
     def fit(cls, past: Features, ports: base.Ports) -> Self:
         quiet = Stage(name="baselines", reporter=ports.reporter)
         target = pd.Series(past.target, index=past.frame.index)
-        known = build.available(base.Model)
-        chosen = {name: build.build(base.Model, {"type": name}, ports=ports, field="baselines") for name in BASELINES if name in known}
+        chosen = {name: build.build(base.Model, {"type": name}, ports=ports, field="baselines") for name in BASELINES}
         return cls(fitted={name: model.fit(_frame(past), target, reporter=quiet) for name, model in chosen.items()})
 
     def predict(self, rows: Features) -> dict[str, npt.NDArray[np.float64]]:

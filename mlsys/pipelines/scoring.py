@@ -15,6 +15,7 @@ from mlsys.pipelines import names
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 NAIVE = "seasonal_naive"
 MOST_LEADS = 48
 LEADS = (
@@ -31,28 +32,33 @@ LEADS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Forecasts with their actuals, all arrays of one length. ``baselines`` and ``quantiles`` (by level) may hold NaN: not forecast."""
+    """Forecasts with their actuals, all arrays of one length. ``baselines`` and ``quantiles`` (by level) may hold NaN: not forecast.
+
+    ``active``: False for rows known to be 0 (night), which every quantile hits: they say nothing about quantiles.
+    """
 
     actual: Floats
     prediction: Floats
     baselines: Mapping[str, Floats]
     quantiles: Mapping[float, Floats]
+    active: Mask
 
     def __len__(self) -> int:
         return len(self.actual)
 
 
-def known(rows: Rows) -> npt.NDArray[np.bool_]:
+def known(rows: Rows) -> Mask:
     """Which rows can be scored."""
     return np.isfinite(rows.actual) & np.isfinite(rows.prediction)
 
 
-def take(rows: Rows, chosen: npt.NDArray[np.bool_]) -> Rows:
+def take(rows: Rows, chosen: Mask) -> Rows:
     return Rows(
         actual=rows.actual[chosen],
         prediction=rows.prediction[chosen],
         baselines={name: values[chosen] for name, values in rows.baselines.items()},
         quantiles={level: values[chosen] for level, values in rows.quantiles.items()},
+        active=rows.active[chosen],
     )
 
 
@@ -65,11 +71,15 @@ def by_group(rows: Rows, group: Ints, count: int) -> list[dict[str, Any]]:
     """Figures of the rows of each group 0 .. count - 1. All of ``rows`` must be known.
 
     ``skill`` = 1 - mae / mae of the baseline, on the rows that the baseline forecasts too; the one on top is against seasonal naive.
-    ``coverage``: share of actuals from the lowest to the highest quantile; ``pinball``: mean over all quantiles (Koenker & Bassett 1978).
+    ``coverage``: share of actuals from the lowest to the highest quantile; ``pinball``: mean over all quantiles (Koenker & Bassett 1978);
+    both of the ``active_rows``.
     """
     size = np.bincount(group, minlength=count)
     mine = _errors(rows.prediction - rows.actual, group, count)
-    found: list[dict[str, Any]] = [{"rows": int(n), **{name: values[i] for name, values in mine.items()}} for i, n in enumerate(size)]
+    active = np.bincount(group[rows.active], minlength=count)
+    found: list[dict[str, Any]] = [
+        {"rows": int(n), "active_rows": int(active[i]), **{name: values[i] for name, values in mine.items()}} for i, n in enumerate(size)
+    ]
     against = {name: _against(rows, values, group, count) for name, values in rows.baselines.items()}
     bands = _quantiles(rows, group, count)
     for i, one in enumerate(found):
@@ -121,11 +131,11 @@ def _quantiles(rows: Rows, group: Ints, count: int) -> list[dict[str, Any]]:
         return [{"quantiles": [], "coverage": None, "nominal_coverage": None, "pinball": None} for _ in range(count)]
     parts = {}
     for level in levels:
-        over = rows.actual - rows.quantiles[level]
+        over = np.where(rows.active, rows.actual - rows.quantiles[level], np.nan)
         below = _mean(np.where(np.isnan(over), np.nan, over <= 0), group, count)
         parts[level] = below, _mean(np.maximum(level * over, (level - 1) * over), group, count)
     low, high = rows.quantiles[levels[0]], rows.quantiles[levels[-1]]
-    within = np.where(np.isnan(low) | np.isnan(high), np.nan, (rows.actual >= low) & (rows.actual <= high))
+    within = np.where(np.isnan(low) | np.isnan(high) | ~rows.active, np.nan, (rows.actual >= low) & (rows.actual <= high))
     coverage = _mean(within, group, count) if len(levels) > 1 else [None] * count
     return [_band(i, parts, coverage[i], levels) for i in range(count)]
 

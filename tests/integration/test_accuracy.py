@@ -18,6 +18,7 @@ MODELS = {
     "quick": front.definition(),
     "set": front.definition(source={"type": "dataset", "name": "plant"}, exogenous=[]),
     "sites": front.definition(source={"type": "parquet", "path": "sites.parquet"}, series_key=["site"]),
+    "banded": front.definition(model={"type": "lightgbm", "params": front.QUICK, "quantiles": [0.1, 0.9]}),
     "lonely": front.definition(),
     "moved": front.definition(source={"type": "parquet", "path": "nowhere.parquet"}),
     "ahead": front.definition(source={"type": "parquet", "path": "ahead.parquet"}),
@@ -203,6 +204,22 @@ def test_accuracy__of_several_series(place: Place) -> None:
     rows = rows_of(place, found["overall"]["rows_url"])
     south = rows[rows["site"] == "south"].set_index("timestamp")["actual"]
     assert south.tolist() == (front.hourly().set_index("time")["power"].reindex(south.index) + 20).tolist()
+
+
+def test_accuracy__of_issued_quantiles(place: Place) -> None:
+    promoted(place, "banded")
+    issue(place, "2020-03-16", "2020-03-18", "banded")
+    found = accuracy(place, "banded")
+    for one in (found["overall"], *found["by_day"]):
+        rows = rows_of(place, one["rows_url"])
+        within = (rows["actual"] >= rows["quantile_P10"]) & (rows["actual"] <= rows["quantile_P90"])
+        assert (one["coverage"], one["nominal_coverage"]) == (pytest.approx(within.mean()), 0.8)
+        losses = []
+        for quantile in one["quantiles"]:
+            over = rows["actual"] - rows[quantile["name"]]
+            losses.append(np.maximum(quantile["level"] * over, (quantile["level"] - 1) * over).mean())
+            assert quantile["share_below"] == pytest.approx((over <= 0).mean())
+        assert one["pinball"] == pytest.approx(np.mean(losses))
 
 
 def test_accuracy__where_there_is_nothing_to_score_says_why(place: Place) -> None:

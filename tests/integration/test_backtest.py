@@ -16,6 +16,7 @@ MODELS = {
     "quick": front.definition(),
     "naive": front.definition(model={"type": "seasonal_naive"}),
     "alone": front.definition(exogenous=[]),
+    "banded": front.definition(model={"type": "lightgbm", "params": front.QUICK, "quantiles": [0.1, 0.5, 0.9]}),
     "sites": front.definition(**SITES),
     "dated": front.definition(**DATED),
     "local": front.definition(timezone="Europe/Amsterdam"),
@@ -60,6 +61,8 @@ def kept(world: World, run: Any) -> pd.DataFrame:
 def test_backtest__figures_are_those_of_the_rows_that_are_kept(world: World) -> None:
     run = backtest(world, refit=3)
     result, rows = run["result"], kept(world, run)
+    climate = (rows["climatology"] - rows["actual"]).abs().mean()
+    assert result["overall"]["baselines"]["climatology"]["mae"] == pytest.approx(climate)
     assert result["steps"] == {"total": 10, "forecast": 10, "skipped": 0}
     assert (result["fits"], result["rows"], len(rows), result["knowledge"]) == (4, 240, 240, "as_stored")
     error = rows["prediction"] - rows["actual"]
@@ -165,6 +168,16 @@ def test_backtest__several_series(world: World) -> None:
     assert south["actual"].tolist() == (power.reindex(south.index) + 20).tolist()
 
 
+def test_backtest__of_quantiles(world: World) -> None:
+    run = backtest(world, "banded")
+    rows, overall = kept(world, run), run["result"]["overall"]
+    within = (rows["actual"] >= rows["quantile_P10"]) & (rows["actual"] <= rows["quantile_P90"])
+    assert (overall["coverage"], overall["nominal_coverage"]) == (pytest.approx(within.mean()), 0.8)
+    over = rows["actual"] - rows["quantile_P90"]
+    assert overall["quantiles"][2]["pinball"] == pytest.approx(np.maximum(0.9 * over, -0.1 * over).mean())
+    assert sum(one["rows"] * one["pinball"] for one in run["result"]["by_lead_time"]) / 240 == pytest.approx(overall["pinball"])
+
+
 def test_backtest__beside_the_version_in_production(world: World) -> None:
     trained = front.train(world.client, end_date="2020-03-04", promote="never")
     version = trained["result"]["model_version_id"]
@@ -219,6 +232,14 @@ def test_backtest__pages_hold_every_issue_once(world: World) -> None:
             break
         cursor = {"cursor": page["next_cursor"]}  # type: ignore[index]
     assert len({(row["timestamp"], row["issued_at"]) for row in found}) == len(found) == run["result"]["rows"]
+
+
+def test_backtest__asked_for_again_tells_the_same(world: World) -> None:
+    run = backtest(world, "naive")
+    again = front.ended(world.client.post(f"/runs/{run['id']}/retry", json={}, headers=front.WAIT))
+    told = ("overall", "by_lead_time", "steps", "data", "output")
+    assert {name: again["result"][name] for name in told} == {name: run["result"][name] for name in told}
+    assert len(kept(world, again)) == 240
 
 
 def test_backtest__is_cancelled_while_it_fits(world: World) -> None:

@@ -14,7 +14,10 @@ FORECAST = ACTUAL + chance.normal(0.5, 1, N)
 NAIVE = np.where(np.arange(N) % 10 == 0, np.nan, ACTUAL + chance.normal(0, 2, N))
 LOW, HIGH = FORECAST - 1, FORECAST + 1.5
 GROUP = np.arange(N) % 3
-ROWS = scoring.Rows(actual=ACTUAL, prediction=FORECAST, baselines={"seasonal_naive": NAIVE}, quantiles={0.1: LOW, 0.5: FORECAST, 0.9: HIGH})
+ALL = np.ones(N, dtype=bool)
+ROWS = scoring.Rows(
+    actual=ACTUAL, prediction=FORECAST, baselines={"seasonal_naive": NAIVE}, quantiles={0.1: LOW, 0.5: FORECAST, 0.9: HIGH}, active=ALL
+)
 
 
 @pytest.mark.parametrize("group", [0, 1, 2])
@@ -45,10 +48,23 @@ def test_by_group__of_quantiles_tells_coverage_and_pinball_loss() -> None:
     assert found["quantiles"][2]["share_below"] == pytest.approx(np.mean(ACTUAL <= HIGH))
 
 
+def test_by_group__rows_known_to_be_zero_say_nothing_about_quantiles() -> None:
+    night = np.arange(N) < 80
+    known = [np.where(night, 0.0, values) for values in (ACTUAL, FORECAST, LOW, HIGH)]
+    rows = scoring.Rows(
+        actual=known[0], prediction=known[1], baselines={}, quantiles={0.1: known[2], 0.5: known[1], 0.9: known[3]}, active=~night
+    )
+    day = scoring.overall(scoring.take(ROWS, ~night))
+    found = scoring.overall(rows)
+    assert (found["rows"], found["active_rows"]) == (N, N - 80)
+    assert (found["coverage"], found["pinball"]) == (pytest.approx(day["coverage"]), pytest.approx(day["pinball"]))
+    assert found["mae"] == pytest.approx(day["mae"] * (N - 80) / N)
+
+
 def test_by_group__where_nothing_is_known_nothing_is_told() -> None:
     empty = scoring.by_group(ROWS, GROUP, 4)[3]
     assert (empty["rows"], empty["mae"], empty["skill"], empty["coverage"], empty["pinball"]) == (0, None, None, None, None)
-    perfect = scoring.Rows(actual=ACTUAL, prediction=FORECAST, baselines={"seasonal_naive": ACTUAL}, quantiles={})
+    perfect = scoring.Rows(actual=ACTUAL, prediction=FORECAST, baselines={"seasonal_naive": ACTUAL}, quantiles={}, active=ALL)
     assert scoring.overall(perfect)["skill"] is None  # nothing to be better than
 
 
