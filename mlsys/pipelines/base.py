@@ -196,6 +196,11 @@ class Feature(Component):
     def lookahead(self, layout: Layout) -> timedelta:
         return timedelta(0)
 
+    def known(self, layout: Layout) -> Mapping[str, timedelta]:
+        """Availability: how long before a row's own time each thing is known that it looks at, by the option that names it. Less than the
+        horizon is refused when the model is defined. What is always known, or known by the issue time, need not be named."""
+        return {}
+
     def settle(self, frame: "pd.DataFrame", layout: Layout) -> dict[str, Any]:
         """Options read off the training data once and stored with the model, so that a forecast computes the same columns the same way."""
         return {}

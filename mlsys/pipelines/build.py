@@ -34,7 +34,9 @@ def build(kind: type[C], spec: Mapping[str, Any], *, ports: Ports, field: str) -
     try:
         return chosen.create(given, ports=ports)
     except errors.Invalid as error:
-        raise errors.Invalid({f"{field}.{n}" if n in known else n: texts for n, texts in error.fields.items()}, error.message) from None
+        raise errors.Invalid(
+            {f"{field}.{n}" if n.partition(".")[0] in known else n: texts for n, texts in error.fields.items()}, error.message
+        ) from None
     except (TypeError, ValueError) as error:
         raise errors.Invalid({field: f"The {kind.kind} '{spec['type']}' refuses its options: {error}"}) from error
 
@@ -64,8 +66,13 @@ def available(kind: type[Component]) -> list[str]:
 def option_parameters(cls: type[Component]) -> dict[str, inspect.Parameter]:
     """The options a component takes: the parameters of its constructor, without those that its own create() fills from the ports."""
     parameters = inspect.signature(cls).parameters
-    own = vars(Component)["create"].__func__ is not getattr(cls.create, "__func__", None)
+    own = needs_ports(cls)
     return {name: parameter for name, parameter in parameters.items() if not (own and name in PORTS)}
+
+
+def needs_ports(cls: type[Component]) -> bool:
+    """Whether a component has a factory of its own, which may take something from the ports."""
+    return vars(Component)["create"].__func__ is not getattr(cls.create, "__func__", None)
 
 
 def cache_clear() -> None:

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from mlsys import errors
-from mlsys.pipelines import base, build, durations, fields, names, options, parameters, settings
+from mlsys.pipelines import availability, base, build, durations, fields, names, options, parameters, settings
 from mlsys.records import Layout
 
 LAYOUT = ("timestamp", "target", "exogenous", "series_key", "frequency", "timezone", "horizon", "created_at", "issue")
@@ -170,6 +170,20 @@ def _switch(kind: type[base.Component], name: str, chosen: Any, field: str) -> N
     parameters.check({n: option for n, option in given.items() if n in ranges}, ranges, field=field)
 
 
+def _late(features: Mapping[str, Any], columns: Layout) -> dict[str, Any]:
+    """Features whose options their own constructor refuses, or that are not known when a forecast is issued; without options all are."""
+    texts: dict[str, Any] = {}
+    for name, chosen in features.items():
+        found = build.component_class(base.Feature, name, field=f"features.{name}") if isinstance(chosen, Mapping) else None
+        if found is not None and not build.needs_ports(found):
+            try:
+                feature = build.build(base.Feature, {"type": name, **chosen}, ports=_NOTHING, field=f"features.{name}")
+                availability.require(feature, columns, field=f"features.{name}")
+            except errors.Invalid as error:
+                texts |= error.fields
+    return texts
+
+
 def _validation(value: Any, field: str) -> dict[str, Any]:
     given = parameters.check({} if value is None else value, settings.gate_parameters(), field=field)
     return {**settings.gate_defaults(), **given}
@@ -209,12 +223,14 @@ def _contradictions(found: Mapping[str, Any]) -> dict[str, str]:
     if found["issue"] is not None and found["created_at"] is None and found["source"]["type"] != "dataset":
         texts["issue"] = "The cut at each row's issue time needs to know when a row became known: name that column as created_at."
     needs = build.component_class(base.Model, found["model"]["type"], field="model").needs
+    texts |= _late(found["features"], columns)
     texts |= {f"features.{n}": f"The model '{found['model']['type']}' needs it." for n in needs if found["features"].get(n) is False}
     if all(chosen is False for chosen in found["features"].values()):
         texts["features"] = "At least one feature is needed."
     return texts
 
 
+_NOTHING: Any = None  # the ports of a component that takes none
 _MODEL_KEYS = ("type", "params", "quantiles")
 _PARTS: Mapping[str, tuple[Callable[[Any, str], Any], Any]] = {
     "source": (_component(base.DataSource), None),

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mlsys.pipelines import base, build, calendar, cleaning
-from mlsys.pipelines.features import lags
+from mlsys import errors
+from mlsys.pipelines import availability, base, build, calendar, cleaning, past
 from mlsys.pipelines.names import REFERENCE
 from mlsys.records import Layout, Window
 
@@ -100,8 +100,18 @@ def learn(series: Mapping[Key, pd.DataFrame], layout: Layout, features: Mapping[
         components=components(features, ports),
     )
     whole = pd.concat(list(series.values())) if len(series) > 1 else next(iter(series.values()))
+    _require_known(setup)
     settled = {name: {**features[name], **component.settle(whole, layout)} for name, component in setup.components.items()}
     return replace(setup, features=settled, components=components(settled, ports))
+
+
+def _require_known(setup: Setup) -> None:
+    """Again, as the exogenous columns may be known only now."""
+    for name, component in setup.components.items():
+        try:
+            availability.require(component, setup.layout, field=f"features.{name}")
+        except errors.Invalid as error:
+            raise errors.BadData(" ".join(f"{field}: {' '.join(texts)}" for field, texts in error.fields.items())) from error
 
 
 def clean(series: Mapping[Key, pd.DataFrame], setup: Setup) -> tuple[dict[Key, pd.DataFrame], int]:
@@ -137,7 +147,7 @@ def _one(key: Key, series: pd.DataFrame, rows: pd.DatetimeIndex, setup: Setup, i
     frames = [component.compute(series, rows, issued, layout) for component in setup.components.values()]
     keys = pd.DataFrame({name: np.full(len(rows), value) for name, value in zip(layout.series_key, key, strict=True)}, index=rows)
     frame = pd.concat([*frames, _codes(key, rows, setup)], axis=1)
-    naive = frame[REFERENCE].to_numpy() if REFERENCE in frame else lags.reference(series, rows, issued, layout)
+    naive = frame[REFERENCE].to_numpy() if REFERENCE in frame else past.reference(series, rows, issued, layout)
     return Features(
         frame=frame,
         keys=keys,

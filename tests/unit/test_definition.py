@@ -72,6 +72,16 @@ def test_normalise__names_what_is_missing_and_what_is_meant() -> None:
         ({"features": {"clendar": True}}, "features.clendar"),
         ({"features": {"lags": "yes"}}, "features.lags"),
         ({"features": {"lags": {"days": 3}}}, "features.lags.days"),
+        ({"features": {"lags": {"at": ["a day"]}}}, "features.lags.at"),
+        ({"features": {"lags": {"at": "P1D"}}}, "features.lags.at"),
+        ({"features": {"lags": {"windows": [0]}}}, "features.lags.windows"),
+        ({"features": {"lags": {"at": ["P2D", "PT12H"]}}}, "features.lags.at.PT12H"),
+        ({"features": {"lags": {"at": ["P2D"]}}, "horizon": "P7D"}, "features.lags.at.P2D"),
+        ({"features": {"exogenous": {"known": {"wind": "PT0S"}}}, "exogenous": ["wind"]}, "features.exogenous.known.wind"),
+        ({"features": {"exogenous": {"known": {"wind": "soon"}}}}, "features.exogenous.known.wind"),
+        ({"features": {"exogenous": {"known": {"wind": "P2D"}}}, "exogenous": ["sun"]}, "features.exogenous.known.wind"),
+        ({"features": {"calendar": {"holidays": "Atlantis"}}}, "features.calendar.holidays"),
+        ({"features": {"calendar": {"holidays": "DE-XX"}}}, "features.calendar.holidays"),
         ({"features": {"solar": {"longitude": 4}}}, "features.solar.latitude"),
         ({"features": {"solar": {"latitude": 91, "longitude": 0}}}, "features.solar.latitude"),
         ({"features": {"solar": {"latitude": float("nan"), "longitude": 0}}}, "features.solar.latitude"),
@@ -155,7 +165,8 @@ def test_with_request__refuses_a_parameter_by_name(params: dict[str, Any]) -> No
 def test_definition__imports_no_heavy_library() -> None:
     code = (
         "import sys; from mlsys.pipelines import definition as d;"
-        f"d.normalise({{**{MINIMAL!r}, 'features': {{'solar': {{'latitude': 51, 'longitude': 4}}}}}});"
+        "features = {'solar': {'latitude': 51, 'longitude': 4}, 'lags': {'at': ['P1D']}, 'exogenous': {'known': {'wind': 'P2D'}}};"
+        f"d.normalise({{**{MINIMAL!r}, 'features': features}});"
         "print([m for m in ('pandas', 'numpy', 'pyarrow', 'lightgbm', 'scipy') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

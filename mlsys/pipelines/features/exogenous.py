@@ -1,25 +1,43 @@
-"""Feature ``exogenous``: what is known in advance (weather forecasts, holidays), now and around each row. By timestamp, never by row."""
+"""Feature ``exogenous``: what is known in advance (weather forecasts, holidays), now and around each row. By timestamp, never by row.
 
+pandas is imported late: a definition with options is checked against this class by processes that never compute a feature.
+"""
+
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
-
-from mlsys.pipelines import base, calendar
+from mlsys import errors
+from mlsys.pipelines import base, durations
 from mlsys.records import Layout
 
-Floats = npt.NDArray[np.float64]
+if TYPE_CHECKING:
+    import pandas as pd
+
 REACH = 2  # steps to either side
-FINEST = timedelta(minutes=15)  # the centred mean looks no closer, so that minute data costs no more than quarter hours
+DAY = timedelta(days=1)
 
 
 class Exogenous(base.Feature):
-    """No options. Per column: the value now, one and two steps (an hour, or the frequency if longer) before and after, the mean over
-    these two steps to either side, and the mean of the local day."""
+    """Per column: the value now, one and two steps (an hour, or the frequency if longer) before and after, the mean over these two steps to
+    either side, and the mean of the local day.
+
+    ``known``: column -> how long before its own time a value is known (an ISO 8601 duration). Columns that are not named are known as far
+    ahead as the source tells. Of the others nothing is seen that was not known at a row's issue time.
+    """
+
+    def __init__(self, *, known: Mapping[str, str] | None = None) -> None:
+        self._known = {name: _duration(name, text) for name, text in (known or {}).items()}
+
+    def known(self, layout: Layout) -> Mapping[str, timedelta]:
+        if layout.exogenous is not None:
+            for name in self._known:
+                if name not in layout.exogenous:
+                    raise errors.Invalid({f"known.{name}": "This is not one of the model's exogenous columns; leave it out."})
+        return {f"known.{name}": lead for name, lead in self._known.items()}
 
     def lookback(self, layout: Layout) -> timedelta:
-        return max(timedelta(days=1), REACH * _step(layout)) + timedelta(hours=1)
+        return max(DAY, REACH * max(timedelta(hours=1), layout.frequency)) + timedelta(hours=1)
 
     def lookahead(self, layout: Layout) -> timedelta:
         return self.lookback(layout)
@@ -28,51 +46,34 @@ class Exogenous(base.Feature):
         fitting = [name for name in layout.exogenous or () if column.removeprefix("x.").startswith(name)]
         return max(fitting, key=len, default=None)  # one column's name may begin with another's
 
-    def compute(self, series: pd.DataFrame, rows: pd.DatetimeIndex, issued: pd.DatetimeIndex, layout: Layout) -> pd.DataFrame:
+    def compute(self, series: "pd.DataFrame", rows: "pd.DatetimeIndex", issued: "pd.DatetimeIndex", layout: Layout) -> "pd.DataFrame":
+        import numpy as np
+        import pandas as pd
+
+        from mlsys.pipelines import surroundings
+
         names = [name for name in layout.exogenous or () if name in series]
         values = series[names].to_numpy(dtype=np.float64)
-        known = pd.DatetimeIndex(series.index)
-        around = _around(values, known, rows, layout)
-        parts = {"": around[0], **{f"_{i:+d}": around[i * _stride(layout)] for i in (-2, -1, 1, 2)}, "_centred": _mean(around)}
-        if layout.frequency < timedelta(days=1):
-            parts["_day"] = _day_mean(values, known, rows, layout)
+        there = pd.DatetimeIndex(series.index)
+        around = surroundings.around(values, there, rows, layout)
+        for column, name in enumerate(names):
+            if name in self._known:
+                surroundings.hide(around, column, rows, issued + self._known[name], layout)
+        stride = surroundings.stride(layout)
+        parts = {"": around[0], **{f"_{i:+d}": around[i * stride] for i in (-2, -1, 1, 2)}, "_centred": surroundings.mean(around)}
+        if layout.frequency < DAY:
+            parts["_day"] = surroundings.day_mean(values, there, rows, layout)
+            late = [i for i, name in enumerate(names) if self._known.get(name, timedelta.max) < max(layout.horizon, DAY)]
+            parts["_day"][:, late] = np.nan  # it would tell of the rest of the day
         columns = [f"x.{name}{part}" for part in parts for name in names]  # prefixed: a user's column may have any name
         return pd.DataFrame(np.concatenate(list(parts.values()), axis=1), index=rows, columns=columns)
 
 
-def _step(layout: Layout) -> timedelta:
-    return max(timedelta(hours=1), layout.frequency)
-
-
-def _fine(layout: Layout) -> timedelta:
-    """Spacing of the points that the centred mean takes: the frequency, or the first multiple of it from FINEST up that fills a step."""
-    step = _step(layout)
-    fine = max(layout.frequency, FINEST)
-    return fine if step % fine == timedelta(0) and fine % layout.frequency == timedelta(0) else step
-
-
-def _stride(layout: Layout) -> int:
-    return _step(layout) // _fine(layout)
-
-
-def _around(values: Floats, known: pd.DatetimeIndex, rows: pd.DatetimeIndex, layout: Layout) -> dict[int, Floats]:
-    """Values (rows x columns) at each offset, in fine spacings, within REACH steps; NaN where the source has no such timestamp."""
-    padded = np.concatenate([values, np.full((1, values.shape[1]), np.nan)])  # position -1, "not found", is missing
-    reach = REACH * _stride(layout)
-    return {k: padded[known.get_indexer(rows + k * _fine(layout))] for k in range(-reach, reach + 1)}
-
-
-def _mean(around: dict[int, Floats]) -> Floats:
-    """Mean of what is there, summed in a fixed order: a running sum would give other last digits for another first row."""
-    total = np.zeros_like(around[0])
-    count = np.zeros_like(around[0])
-    for part in around.values():
-        there = ~np.isnan(part)
-        total[there] += part[there]
-        count += there
-    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
-
-
-def _day_mean(values: Floats, known: pd.DatetimeIndex, rows: pd.DatetimeIndex, layout: Layout) -> Floats:
-    table = pd.DataFrame(values).groupby(calendar.days(known, layout.timezone)).mean()
-    return table.reindex(calendar.days(rows, layout.timezone)).to_numpy(dtype=np.float64)
+def _duration(name: str, text: str) -> timedelta:
+    try:
+        lead = durations.parse_duration(text)
+    except (ValueError, TypeError, AttributeError):
+        lead = timedelta(-1)
+    if lead < timedelta(0):
+        raise errors.Invalid({f"known.{name}": "Write an ISO 8601 duration such as P1D: how long before its time a value is known."})
+    return lead

@@ -1,122 +1,81 @@
-"""Feature ``lags``: what the target did before each row's issue time, at the same time of day. By timestamp, never by row.
+"""Feature ``lags``: what the target did before each row's issue time, at the same time of day. By timestamp, never by row (past.py).
 
-The target is laid out as a table of periods (local days, or steps of a longer frequency) by slots (times of day); a row may read only
-periods that ended before its issue time. That rule, in one place, is what keeps the future out; gaps and clock changes fall out of it.
+pandas is imported late: a definition with options is checked against this class by processes that never compute a feature.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
-
-from mlsys.pipelines import base, calendar
-from mlsys.pipelines.names import REFERENCE
+from mlsys import errors
+from mlsys.pipelines import base, durations
 from mlsys.records import Layout
 
-Floats = npt.NDArray[np.float64]
+if TYPE_CHECKING:
+    import pandas as pd
+
 SHORT, LONG = 7, 28  # periods
+LONGEST = 800  # periods: two years and some
 
 
 class Lags(base.Feature):
-    """No options. Target lags from the horizon up, last value, rolling mean and maximum of 7 and 28 periods at the same time of day."""
+    """Target lags, last value, rolling mean and maximum at the same time of day.
+
+    ``at``: lags as ISO 8601 durations, such as [P1D, P7D]; left out: the first two days from the horizon up, and a week. Whole days go by
+    the local clock, others by the time that has passed. ``windows``: lengths of the rolling statistics, days (or longer steps).
+    """
+
+    def __init__(self, *, at: Sequence[str] | None = None, windows: Sequence[int] = (SHORT, LONG)) -> None:
+        self._at = None if at is None else {text: _duration(text, i) for i, text in enumerate(at)}
+        if not all(0 < window <= LONGEST for window in windows) or len(set(windows)) != len(windows):
+            raise errors.Invalid({"windows": f"These must be different whole numbers from 1 to {LONGEST}."})
+        self._windows = tuple(sorted(windows))
+
+    def known(self, layout: Layout) -> Mapping[str, timedelta]:
+        return {f"at.{text}": length for text, length in (self._at or {}).items()}
 
     def lookback(self, layout: Layout) -> timedelta:
-        cycle = max(layout.frequency, timedelta(days=1))
-        return (LONG + 2) * cycle + max(layout.horizon, cycle)
+        cycle = _cycle(layout)
+        longest = max([timedelta(0), *(self._at or {}).values()])
+        return max((max([LONG, *self._windows]) + 2) * cycle + max(layout.horizon, cycle), longest + 2 * cycle)
 
     def source(self, column: str, layout: Layout) -> str | None:
         return layout.target
 
-    def compute(self, series: pd.DataFrame, rows: pd.DatetimeIndex, issued: pd.DatetimeIndex, layout: Layout) -> pd.DataFrame:
-        past = _Past(series[layout.target], rows, issued, layout)
-        columns = {f"target_lag_{k}": past.lag(k) for k in lag_periods(layout)}
+    def compute(self, series: "pd.DataFrame", rows: "pd.DatetimeIndex", issued: "pd.DatetimeIndex", layout: Layout) -> "pd.DataFrame":
+        import pandas as pd
+
+        from mlsys.pipelines import past
+
+        target, cycle = series[layout.target], _cycle(layout)
+        given = [count * cycle for count in lag_periods(layout)] if self._at is None else list(self._at.values())
+        periods = sorted({length // cycle for length in given if length % cycle == timedelta(0)})
+        history = past.Past(target, rows, issued, layout, depth=max([LONG, *self._windows, *periods]))
+        columns = {f"target_lag_{count}": history.lag(count) for count in periods}
+        for length in sorted(length for length in given if length % cycle):
+            columns[f"target_lag_{durations.format_duration(length)}"] = past.shifted(target, rows, issued, length)
         if layout.horizon < timedelta(days=1):
-            columns["target_lag_horizon"] = _shifted(series[layout.target], rows, issued, layout.horizon)
-            columns["target_latest"] = _latest(series[layout.target], issued)
-        return pd.DataFrame(columns | past.rolling(), index=rows)
+            columns["target_lag_horizon"] = past.shifted(target, rows, issued, layout.horizon)
+            columns["target_latest"] = past.latest(target, issued)
+        return pd.DataFrame(columns | history.rolling(self._windows), index=rows)
 
 
 def lag_periods(layout: Layout) -> tuple[int, ...]:
     """1, 2 and 7 days for a horizon of a day; for a longer one the first such that are always known."""
-    cycle = max(layout.frequency, timedelta(days=1))
-    nearest = max(1, -(-layout.horizon // cycle))
+    nearest = max(1, -(-layout.horizon // _cycle(layout)))
     week = -(-nearest // 7) * 7
     return tuple(sorted({nearest, nearest + 1, week}))
 
 
-def reference(series: pd.DataFrame, rows: pd.DatetimeIndex, issued: pd.DatetimeIndex, layout: Layout) -> Floats:
-    """The seasonal naive forecast alone, NaN where the last 28 periods hold nothing at that time of day."""
-    return _Past(series[layout.target], rows, issued, layout).rolling()[REFERENCE]
+def _cycle(layout: Layout) -> timedelta:
+    return max(layout.frequency, timedelta(days=1))
 
 
-class _Past:
-    """Table of one series' target, and where each row stands in it."""
-
-    def __init__(self, target: pd.Series, rows: pd.DatetimeIndex, issued: pd.DatetimeIndex, layout: Layout) -> None:
-        known = target.dropna()
-        period, slot = calendar.cells(pd.DatetimeIndex(known.index), layout)
-        self._row_period, self._row_slot = calendar.cells(rows, layout)
-        self._issue_period = calendar.cells(issued, layout)[0]
-        self._first = int(self._issue_period.min(initial=0 if not len(rows) else self._issue_period.max())) - LONG
-        self._table = self._fill(period, slot, known.to_numpy(dtype=np.float64))
-
-    def _fill(self, period: calendar.Ints, slot: calendar.Ints, values: Floats) -> Floats:
-        """Periods from the first a row may need to the last issue period; the mean where a clock going back gives a slot two values."""
-        height = int(self._issue_period.max(initial=self._first)) - self._first + 1
-        width = int(max(self._row_slot.max(initial=0), slot.max(initial=0))) + 1
-        inside = (period >= self._first) & (period < self._first + height)
-        flat = (period[inside] - self._first) * width + slot[inside]
-        count = np.bincount(flat, minlength=height * width)
-        total = np.bincount(flat, weights=values[inside], minlength=height * width)
-        mean: Floats = np.divide(total, count, out=np.full(height * width, np.nan), where=count > 0)
-        return mean.reshape(height, width)
-
-    def lag(self, periods: int) -> Floats:
-        """The value ``periods`` before each row at its slot, NaN unless that whole period ended before the row's issue time."""
-        wanted = self._row_period - periods
-        line = wanted - self._first
-        known = (wanted < self._issue_period) & (line >= 0) & (line < len(self._table))
-        return np.where(known, self._table[np.where(known, line, 0), self._row_slot], np.nan)
-
-    def rolling(self) -> dict[str, Floats]:
-        """Mean and maximum over the SHORT and LONG periods before the issue time at each row's slot, and the last value there.
-
-        Added up slice by slice, in one order whatever the first row: a running sum would differ in its last digits between two windows.
-        """
-        height, width = self._table.shape
-        padded = np.concatenate([np.full((LONG, width), np.nan), self._table])
-        total, count = np.zeros((height, width)), np.zeros((height, width))
-        top, last = np.full((height, width), np.nan), np.full((height, width), np.nan)
-        found: dict[str, Floats] = {}
-        for back in range(1, LONG + 1):
-            past = padded[LONG - back : LONG - back + height]
-            there = ~np.isnan(past)
-            total += np.where(there, past, 0.0)
-            count += there
-            top = np.fmax(top, past)
-            last = np.where(np.isnan(last), past, last)
-            if back in (SHORT, LONG):
-                found[f"target_mean_{back}"] = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
-                found[f"target_max_{back}"] = top
-        found[REFERENCE] = last
-        line = self._issue_period - self._first
-        return {name: table[line, self._row_slot] for name, table in found.items()}
-
-
-def _shifted(target: pd.Series, rows: pd.DatetimeIndex, issued: pd.DatetimeIndex, back: timedelta) -> Floats:
-    """The value exactly ``back`` before each row, NaN unless that is before its issue time."""
-    wanted = rows - back
-    return np.where(wanted < issued, target.reindex(wanted).to_numpy(dtype=np.float64), np.nan)
-
-
-def _latest(target: pd.Series, issued: pd.DatetimeIndex) -> Floats:
-    """The last value before each issue time, NaN when it is older than a day."""
-    known = target.dropna()
-    times = calendar.instants(pd.DatetimeIndex(known.index))
-    wanted = calendar.instants(issued)
-    position = np.searchsorted(times, wanted, side="left") - 1
-    if not len(times):
-        return np.full(len(issued), np.nan)
-    fresh = (position >= 0) & (wanted - times[position] <= calendar.DAY_US)
-    return np.where(fresh, known.to_numpy(dtype=np.float64)[position], np.nan)
+def _duration(text: str, number: int) -> timedelta:
+    try:
+        length = durations.parse_duration(text)
+    except (ValueError, TypeError, AttributeError):
+        length = timedelta(0)
+    if not timedelta(0) < length <= timedelta(days=LONGEST):
+        raise errors.Invalid({"at": f"Item {number + 1}, {text!r}, is no ISO 8601 duration such as P1D or PT36H, up to P{LONGEST}D."})
+    return length
