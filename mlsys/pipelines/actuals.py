@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mlsys.pipelines import base, build, definition, featurise, windows
+from mlsys.pipelines import base, build, definition, featurise, past, windows
 from mlsys.pipelines.features import lags
 from mlsys.records import Json, Layout, Window
 
@@ -49,4 +49,4 @@ def naive(series: Series, key: featurise.Key, rows: pd.DatetimeIndex, issued: pd
     """The seasonal naive forecast of those timestamps from what had been measured when each was issued."""
     if key not in series or not len(rows):
         return np.full(len(rows), np.nan)
-    return lags.reference(series[key], rows, issued, layout)
+    return past.reference(series[key], rows, issued, layout)

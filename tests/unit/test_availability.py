@@ -110,3 +110,15 @@ def test_calendar__without_the_library_the_remedy_is_named(monkeypatch: pytest.M
     with pytest.raises(errors.Invalid) as caught:
         definition.normalise({**MINIMAL, "features": {"calendar": {"holidays": "NL"}}})
     assert "pip install 'mlsys[holidays]'" in caught.value.fields["features.calendar.holidays"][0]
+
+
+@pytest.mark.parametrize(("days", "expected"), [(120, False), (400, True)])
+def test_calendar__the_time_of_year_is_used_where_a_year_was_seen(days: int, expected: bool, tmp_path: Path) -> None:
+    layout = synthetic.layout(frequency=timedelta(days=1))
+    series = featurise.split(synthetic.load(days, step=timedelta(days=1)), layout)
+    setup = featurise.learn(series, layout, {"calendar": {}}, synthetic.ports(tmp_path))
+    found = featurise.featurise(series, setup, lambda _key, one: pd.DatetimeIndex(one.index)).frame
+    assert ("year_sin" in found) is expected
+    assert setup.features["calendar"] == {"year": expected}
+    forced = featurise.learn(series, layout, {"calendar": {"year": not expected}}, synthetic.ports(tmp_path))
+    assert forced.features["calendar"] == {"year": not expected}

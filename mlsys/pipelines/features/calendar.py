@@ -17,18 +17,24 @@ if TYPE_CHECKING:
     import pandas as pd
 
 YEAR_DAYS = 365.2425
+WHOLE_YEAR = timedelta(days=330)  # with some days to spare
 NEIGHBOURS = {"holiday": 0, "holiday_before": 1, "holiday_after": -1}  # days until the holiday
 
 
 class Calendar(base.Feature):
     """Hours are left out at a frequency of a day or more, weekdays and holidays at a week or more: they would stand still.
 
+    ``year``: the time of year; left out, only if the training data spans one: of a season that was never seen it tells nothing, and trees
+    take the nearest that they know for it.
     ``holidays``: a country's code, such as NL, or with a part of it, DE-BY (ISO 3166; needs the extra mlsys[holidays]): whether the row's
     day, the next or the one before is a public holiday there.
     """
 
-    def __init__(self, *, holidays: str | None = None) -> None:
-        self._place = None if holidays is None else _place(holidays)
+    def __init__(self, *, year: bool | None = None, holidays: str | None = None) -> None:
+        self._year, self._place = year, None if holidays is None else _place(holidays)
+
+    def settle(self, frame: "pd.DataFrame", layout: Layout) -> dict[str, Any]:
+        return {} if self._year is not None else {"year": bool(frame.index.max() - frame.index.min() >= WHOLE_YEAR)}
 
     def lookback(self, layout: Layout) -> timedelta:
         return timedelta(0)
@@ -43,7 +49,7 @@ class Calendar(base.Feature):
         from mlsys.pipelines import calendar
 
         wall = calendar.wall(rows, layout.timezone)
-        turns = {"year": wall / (YEAR_DAYS * calendar.DAY_US)}
+        turns = {} if self._year is False else {"year": wall / (YEAR_DAYS * calendar.DAY_US)}
         if layout.frequency < timedelta(days=7):
             turns["weekday"] = (wall - calendar.MONDAY_US) // calendar.DAY_US % 7 / 7
         if layout.frequency < timedelta(days=1):
