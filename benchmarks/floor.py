@@ -252,7 +252,7 @@ def choose(rows: Rows) -> list[str]:
     change = lgb.train(params, binned.set_label((labels - start)[:cut])).predict(lit.values[cut:], num_threads=1) + start[cut:]
     level = np.clip(level, labels[:cut].min(), labels[:cut].max())
     both, *alone = (float(np.mean(np.abs(one - labels[cut:]))) for one in ((level + change) / 2, level, change))
-    if min(alone) >= 0.99 * both:
+    if min(alone) >= 0.95 * both:
         return ["level", "change", "level"]
     return ["level" if alone[0] < alone[1] else "change"] * SEEDS
 

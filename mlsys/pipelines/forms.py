@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 BOTH, LEVEL, DIFFERENCE = "level+difference", "level", "difference"
 TRIAL = {"num_iterations": 100, "learning_rate": 0.1}
-MOST_ROWS, SHARE, GAIN = 6000, 0.7, 0.01
+MOST_ROWS, SHARE = 6000, 0.7
+GAIN = 0.05  # the trial itself varies by 2 to 3 % from sample to sample
 
 
 def members(form: str, count: int) -> list[str]:
