@@ -22,7 +22,9 @@ from mlsys.execution.backfill import BackfillHandler, BackfillService
 from mlsys.execution.backtest import BacktestHandler, BacktestService
 from mlsys.execution.handlers import PredictHandler, TrainHandler
 from mlsys.execution.leader import Leader
-from mlsys.execution.presence import Presence
+from mlsys.execution.limits import Limits as RunLimits
+from mlsys.execution.presence import Presence, application_name, new_owner
+from mlsys.execution.queue import Queue
 from mlsys.execution.recovery import Recovery
 from mlsys.execution.replay import ReplayHandler
 from mlsys.execution.runner import Handler, Runner
@@ -58,7 +60,6 @@ from mlsys.timetravel.reader import JobPort, Reader
 from mlsys.timetravel.verifying import Verifier
 
 _log = logging.getLogger(__name__)
-_GRACE_SECONDS = 5.0
 
 
 @dataclass(kw_only=True)
@@ -85,9 +86,11 @@ class System:
         self.start_database()
         try:
             self.services.schema.move("up")
-            self._started += [self.presence.release, self.data.close, partial(self.runner.stop, grace_seconds=_GRACE_SECONDS)]
+            grace = self.config.execution.grace_seconds
+            self._started += [self.presence.release, self.data.close, partial(self.runner.stop, grace_seconds=grace)]
             self.presence.assert_held()
             if recover:
+                self.runner.take_all()
                 self._started.append(self.recovery.stop)
                 self.recovery.start()
                 self._started.append(self.leader.stop)
@@ -147,10 +150,12 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
     models = declarations.declared(config)
     schedules = declarations.scheduled(config, models)
     database = None if config.database.url else EmbeddedPostgres(home=config.home, log=logging.getLogger("mlsys.postgres").info)
+    owner = new_owner()
     engine = make_engine(
         config.database.url or (database.url if database else ""),
         pool_size=config.database.pool_size,
         statement_timeout_seconds=config.database.statement_timeout_seconds,
+        application_name=application_name(owner),
     )
     signals = Signals()
     keys = Keys(engine=engine, lifetime=timedelta(hours=config.server.idempotency_hours))
@@ -159,20 +164,22 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
     data = _data(config, units, FolderBlobs(folder=_store(config) / "datasets"), database=engine)
     ports_for = partial(_ports, config=config, blobs=blobs, files=files, datasets=JobPort(reader=data.reader, units=units))
     quiet = partial(ports_for, declarations.Silent())
-    presence = Presence(engine=engine)
+    presence = Presence(engine=engine, owner=owner, lease_seconds=config.execution.lease_seconds)
     handlers: dict[str, Handler] = {
         "train": TrainHandler(units=units, ports_for=ports_for),
         "predict": PredictHandler(units=units, ports_for=ports_for, clock=clock),
         "replay": ReplayHandler(units=units, ports_for=ports_for, forget=data.reader.forget),
-        "backfill": BackfillHandler(units=units, ports_for=ports_for, clock=clock),
+        "backfill": BackfillHandler(units=units, ports_for=ports_for, clock=clock, owner=owner),
         "backtest": BacktestHandler(units=units, ports_for=ports_for),
     }
-    runner = Runner(units=units, handlers=handlers, presence=presence, workers=config.execution.workers)
+    limits = _limits(config)
+    runner = Runner(units=units, handlers=handlers, presence=presence, limits=limits)
+    queue = Queue(launch=runner.launch, most=config.execution.max_queued)
     leader = Leader(engine=engine)
     sinks: dict[str, EventSink] = {}
     publisher = Publisher(engine=engine, units=units, signals=signals, epoch=lambda: leader.epoch, clock=clock, sinks=sinks)
-    recovery = Recovery(units=units, runner=runner, presence=presence, clock=clock, max_attempts=config.execution.max_attempts)
-    jobs = JobService(units=units, files=files, launch=runner.launch)
+    recovery = Recovery(units=units, runner=runner, presence=presence, max_attempts=limits.max_attempts, delay=limits.delay)
+    jobs = JobService(units=units, files=files, queue=queue)
     firings = Firings(jobs=jobs, grace=timedelta(seconds=config.scheduling.misfire_grace_seconds))
     scheduled = ScheduleService(units=units, clock=clock, jobs=jobs, firings=firings, declared=schedules)
     noting = Noting()
@@ -184,8 +191,8 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
     services = Services(
         jobs=jobs,
         schedules=scheduled,
-        backfills=BackfillService(units=units, clock=clock, launch=runner.launch),
-        backtests=BacktestService(units=units, launch=runner.launch, ports=quiet),
+        backfills=BackfillService(units=units, clock=clock, queue=queue),
+        backtests=BacktestService(units=units, queue=queue, ports=quiet),
         production=Production(units=units, blobs=blobs),
         datasets=data.service,
         reader=data.reader,
@@ -256,6 +263,17 @@ def check_parts(config: Config, models: Mapping[str, dict[str, Any]]) -> dict[st
     blobs, files = FolderBlobs(folder=_store(config)), _files(config)
     ports = _ports(declarations.Silent(), config=config, blobs=blobs, files=files, datasets=declarations.Unopened())
     return declarations.check_parts(models, ports=ports)
+
+
+def _limits(config: Config) -> RunLimits:
+    given = config.execution
+    return RunLimits(
+        workers=given.workers,
+        max_attempts=given.max_attempts,
+        retry_seconds=given.retry_seconds,
+        alone=() if given.concurrent_trainings else ("train",),
+        timeouts=given.timeouts,
+    )
 
 
 def make_home(home: Path) -> None:

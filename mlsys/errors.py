@@ -120,5 +120,9 @@ class DamagedArtifact(MlsysError):
     """Stored bytes are missing or do not match their recorded sha256; they are never loaded."""
 
 
+class Timeout(MlsysError):
+    """The run took longer than it may."""
+
+
 class Cancelled(MlsysError):
     """The run was asked to stop and did."""

@@ -219,6 +219,7 @@ class Run:
     trigger: Json
     spec: Json
     attempt: int
+    priority: int = 50
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

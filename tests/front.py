@@ -49,7 +49,7 @@ def configure(folder: Path, models: Mapping[str, Any]) -> Path:
 def unstarted(folder: Path, models: Mapping[str, Any] | None = None, clock: Clock | None = None, **overrides: Any) -> System:
     """A system whose database exists in name only, believed to be at head: for what is decided before any query."""
     file = configure(folder, models or {})
-    given = {"home": str(folder / "home"), "database.url": "postgresql+psycopg2://nobody@127.0.0.1:1/none"}
+    given = {"home": str(folder / "home"), "database.url": "postgresql+psycopg2://nobody@127.0.0.1:1/none", "execution.grace_seconds": 1}
     system = bootstrap.build(config.load(file, environ={}, overrides=given | overrides), clock=clock)
     system.services.schema.at_head = True
     return system

@@ -23,14 +23,14 @@ def run_of(world: World, id: str) -> Run:
 
 def held_by_a_dead_process(world: World, *, attempts: int = 1) -> str:
     """A run that is in the hands of an owner that holds no lock, for the given time."""
-    world.system.runner.launch = lambda run_id: None  # type: ignore[method-assign]
-    world.system.services.jobs._launch = world.system.runner.launch
+    until(lambda: not world.system.runner._busy)
+    world.system.runner.wake = lambda *, everybody=False: None  # type: ignore[method-assign]
     answer = world.client.post("/job/train", json=TRAIN)
     assert answer.json is not None
     id: str = answer.json["id"]
     for attempt in range(1, attempts + 1):
         with world.system.services.units() as unit:
-            unit.runs.claim(id, owner=1)
+            unit.runs.claim(owner=1, among=[id])
             if attempt < attempts:
                 unit.runs.crash(id, attempt=attempt, reason="test")
                 unit.runs.requeue(id, expected="crashed")

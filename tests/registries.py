@@ -22,6 +22,16 @@ def queue(units: Units, model: str = "m") -> str:
         return id
 
 
+def delayed(units: Units) -> str:
+    """A run that waits for its next attempt: nobody takes it for an hour."""
+    id = queue(units)
+    with units() as unit:
+        assert unit.runs.claim(owner=1, among=[id]) is not None
+        unit.runs.requeue(id, expected="running", delay=3600)
+        unit.commit()
+        return id
+
+
 def outcome(blob: Blob) -> TrainOutcome:
     data = Data(rows=1, start=None, end=None, sha256="0" * 64)
     return TrainOutcome(artifact=blob, twin=blob, twin_cutoff=START, metrics={"mae": 1.0}, evaluation={}, checks=(), data=data)

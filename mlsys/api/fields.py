@@ -59,6 +59,11 @@ class Flag(ma.fields.Field[bool]):
         raise self.make_error("invalid")
 
 
+def priority() -> ma.fields.Integer:
+    text = "The higher, the sooner among those that wait. Default: predictions before trainings before backfills."
+    return ma.fields.Integer(strict=True, validate=ma.validate.Range(0, 100), metadata={"description": text})
+
+
 def name(**kwargs: Any) -> ma.fields.String:
     """A short text that names something."""
     return ma.fields.String(validate=ma.validate.Length(min=1, max=200), **kwargs)

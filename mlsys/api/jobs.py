@@ -13,7 +13,7 @@ from mlsys.api.services import Services
 from mlsys.execution.requests import PredictRequest, TrainRequest
 from mlsys.records import Run
 
-_COMMON = ("model_name", "start_date", "end_date", "file_path", "dataset", "time_travel_date")
+_COMMON = ("model_name", "start_date", "end_date", "file_path", "dataset", "time_travel_date", "priority")
 
 
 def build(services: Services) -> Blueprint:

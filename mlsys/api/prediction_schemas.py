@@ -5,7 +5,7 @@ from typing import Any
 import marshmallow as ma
 from marshmallow import fields
 
-from mlsys.api.fields import Day, Flag, Instant, name
+from mlsys.api.fields import Day, Flag, Instant, name, priority
 
 _DAY = {"type": "string", "description": "A plain date, or an RFC 3339 instant. A plain end date includes that whole day."}
 _INSTANT: dict[str, Any] = {"type": "string", "format": "date-time"}
@@ -60,6 +60,7 @@ class BackfillBody(ma.Schema):
         validate=ma.validate.Length(1, 100),
         metadata={"description": "ISO 8601 duration from one forecast to the next, such as P1D; each reaches to the next."},
     )
+    priority = priority()
     dry_run = Flag(load_default=False, metadata={"type": "boolean", "description": "Only tell what would be done."})
 
 

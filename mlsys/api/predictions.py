@@ -56,7 +56,8 @@ def build(services: Services) -> Blueprint:
         )
         def post(self, body: Mapping[str, Any], name: str) -> Response:
             """Forecasts as they would have been issued then: model and knowledge of each step's own time. Does only what is missing."""
-            asked = BackfillRequest(model_name=name, start_date=body["start_date"], end_date=body["end_date"], step=body["step"])
+            given: dict[str, Any] = {field: body.get(field) for field in ("start_date", "end_date", "step", "priority")}
+            asked = BackfillRequest(model_name=name, **given)
             if body["dry_run"]:
                 return jsonify(prediction_schemas.PlanOut().dump(_told(name, services.backfills.plan(asked))))
             return jobs.answered(services, services.backfills.start(asked, trigger={"type": blueprints.caller()}))

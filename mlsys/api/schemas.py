@@ -8,7 +8,7 @@ import marshmallow as ma
 from marshmallow import fields
 
 from mlsys import records
-from mlsys.api.fields import Day, Flag, Instant, Object, name
+from mlsys.api.fields import Day, Flag, Instant, Object, name, priority
 from mlsys.records import RunKind
 
 _DAY = {"type": "string", "description": "A plain date, or an RFC 3339 instant. A plain end date includes that whole day."}
@@ -41,6 +41,7 @@ class JobBody(ma.Schema):
         validate=ma.validate.Length(min=1, max=4096), metadata={"description": "Below a data root; takes the place of the model's source."}
     )
     dataset = name(metadata={"description": "A data set; takes the place of the model's source."})
+    priority = priority()
     time_travel = Flag(metadata={"type": "boolean", "description": "Use only what was known at time_travel_date."})
     time_travel_date = Day(metadata=_DAY | {"description": "Only rows with created_at up to then exist."})
 
@@ -172,6 +173,7 @@ class RunOut(RecordOut):
     trigger = Object()
     spec = Object()
     attempt = fields.Integer()
+    priority = fields.Integer(metadata={"description": "0 to 100; the higher, the sooner."})
     created_at = Instant(metadata={"type": "string", "format": "date-time"})
     started_at = Instant(allow_none=True, metadata={"type": "string", "format": "date-time"})
     finished_at = Instant(allow_none=True, metadata={"type": "string", "format": "date-time"})

@@ -101,7 +101,17 @@ class Artifacts(Section):
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Execution(Section):
     workers: int = key(2, "Jobs run at the same time.", values.whole(1, 64))
-    max_attempts: int = key(3, "Times a run is tried in all when its process dies.", values.whole(1, 100))
+    max_queued: int = key(10_000, "Runs that may wait; one more is answered 503. 0: any number.", values.whole(0, 10**7))
+    max_attempts: int = key(
+        3, "Times a run is tried in all when its process dies, or something fails that may pass (a source, the disk).", values.whole(1, 100)
+    )
+    retry_seconds: float = key(5, "Wait before the second try; it doubles with each one after.", values.number(0.01, 3600))
+    timeouts: Mapping[str, float] = key(
+        {}, "Longest time that a run may take, in seconds, as {kind or model: seconds}.", values.number(0.1, 10**7), free=True
+    )
+    concurrent_trainings: bool = key(False, "Whether two trainings of one model may run at the same time.", values.flag())
+    lease_seconds: float = key(30, "Silence after which a process counts as dead, and others take its runs.", values.number(1, 3600))
+    grace_seconds: float = key(10, "Time that running jobs get to end when the server is stopped.", values.number(0, 3600))
     cores: int = key(1, "Threads LightGBM uses in one job; on small data one is the fastest.", values.whole(1, 256))
 
 

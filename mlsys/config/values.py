@@ -63,6 +63,16 @@ def number(low: float, high: float) -> Reader:
     return Reader(expected=f"a number from {low:g} to {high:g}", read=read)
 
 
+def flag() -> Reader:
+    def read(given: Given) -> bool:
+        value = {"true": True, "false": False}.get(given.value.lower()) if given.text else given.value
+        if not isinstance(value, bool):
+            raise UnfitError
+        return value
+
+    return Reader(expected="true or false", read=read)
+
+
 def choice(*names: str) -> Reader:
     def read(given: Given) -> str:
         if not isinstance(given.value, str) or given.value.lower() not in names:

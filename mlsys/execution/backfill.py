@@ -3,7 +3,6 @@
 A step is kept by a transaction of its own: whoever continues, or asks again, does only what is missing.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -12,6 +11,7 @@ from mlsys import errors
 from mlsys.clock import Clock, rfc3339
 from mlsys.execution import requests, sources, steps
 from mlsys.execution.handlers import PortsFor
+from mlsys.execution.queue import Queue
 from mlsys.execution.requests import Day
 from mlsys.execution.runner import Conclusion
 from mlsys.execution.steps import Step
@@ -33,13 +33,14 @@ class BackfillRequest:
     start_date: Day
     end_date: Day
     step: str
+    priority: int | None = None
 
 
 class BackfillService:
-    def __init__(self, *, units: Units, clock: Clock, launch: Callable[[str], None]) -> None:
+    def __init__(self, *, units: Units, clock: Clock, queue: Queue) -> None:
         self._units = units
         self._clock = clock
-        self._launch = launch
+        self._queue = queue
 
     def plan(self, request: BackfillRequest) -> list[Step]:
         """What start() would do. Raises NotFound for an unknown model, Invalid."""
@@ -51,11 +52,7 @@ class BackfillService:
         with self._units() as unit:
             spec = self._spec(unit, request)
             windows(spec)
-            id = unit.runs.add(kind="backfill", model_name=request.model_name, trigger=trigger, spec=spec)
-            run = unit.runs.get(id)
-            unit.commit()
-        self._launch(id)
-        return run
+            return self._queue.add(unit, kind="backfill", spec=spec, trigger=trigger, priority=request.priority)
 
     def _spec(self, unit: UnitOfWork, request: BackfillRequest) -> dict[str, Any]:
         definition = sources.settled(unit, unit.models.get(request.model_name).definition)
@@ -83,8 +80,11 @@ class BackfillService:
 
 
 class BackfillHandler:
-    def __init__(self, *, units: Units, ports_for: PortsFor, clock: Clock) -> None:
+    """``owner``: this process, whose steps are refused once the run is no longer its own."""
+
+    def __init__(self, *, units: Units, ports_for: PortsFor, clock: Clock, owner: int) -> None:
         self._units = units
+        self._owner = owner
         self._ports_for = ports_for
         self._clock = clock
 
@@ -137,6 +137,7 @@ class BackfillHandler:
         )
         kept = prediction.predict(spec, self._ports_for(reporter)).kept
         with self._units() as unit:
+            unit.runs.assert_held(run.id, owner=self._owner, attempt=run.attempt)
             unit.predictions.add(
                 run_id=run.id,
                 model_name=run.model_name,

@@ -11,6 +11,7 @@ from mlsys import errors
 from mlsys.clock import rfc3339
 from mlsys.execution import handlers, requests, sources, steps
 from mlsys.execution.handlers import PortsFor
+from mlsys.execution.queue import Queue
 from mlsys.execution.requests import Day
 from mlsys.execution.runner import Conclusion
 from mlsys.pipelines import base, build, durations
@@ -48,9 +49,9 @@ class BacktestRequest:
 class BacktestService:
     """``ports``: to look whether there is data at all."""
 
-    def __init__(self, *, units: Units, launch: Callable[[str], None], ports: Callable[[], Ports]) -> None:
+    def __init__(self, *, units: Units, queue: Queue, ports: Callable[[], Ports]) -> None:
         self._units = units
-        self._launch = launch
+        self._queue = queue
         self._ports = ports
 
     def start(self, request: BacktestRequest, *, trigger: Json) -> Run:
@@ -59,11 +60,7 @@ class BacktestService:
             spec = self._spec(unit, request)
         self._look(spec)
         with self._units() as unit:
-            id = unit.runs.add(kind="backtest", model_name=request.model_name, trigger=trigger, spec=spec)
-            run = unit.runs.get(id)
-            unit.commit()
-        self._launch(id)
-        return run
+            return self._queue.add(unit, kind="backtest", spec=spec, trigger=trigger)
 
     def _spec(self, unit: UnitOfWork, request: BacktestRequest) -> dict[str, Any]:
         declared = unit.models.get(request.model_name).definition

@@ -26,6 +26,7 @@ class TrainRequest:
     params: Mapping[str, Any] = field(default_factory=dict)
     time_travel_date: Day | None = None
     promote: Literal["auto", "never"] = "auto"
+    priority: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,7 @@ class PredictRequest:
     model_at: Day | None = None
     data_at: Day | None = None
     time_travel_date: Day | None = None
+    priority: int | None = None
 
 
 def window(start: Day, end: Day, *, timezone: str, frequency: timedelta) -> Window:

@@ -3,17 +3,19 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import tenacity
 
 from mlsys import errors
+from mlsys.execution.limits import Limits
 from mlsys.execution.presence import Presence
 from mlsys.execution.reporter import RunReporter, Stopping
 from mlsys.pipelines.base import Reporter
-from mlsys.records import Run
+from mlsys.records import Json, Run
 from mlsys.registry.unit_of_work import UnitOfWork, Units
 
 _log = logging.getLogger(__name__)
@@ -32,81 +34,174 @@ _patient = tenacity.retry(
 
 
 class Runner:
-    def __init__(self, *, units: Units, handlers: Mapping[str, Handler], presence: Presence, workers: int) -> None:
+    """Threads that each take what comes first in the queue, until there is nothing. The queue is the database: here is only who is busy."""
+
+    def __init__(self, *, units: Units, handlers: Mapping[str, Handler], presence: Presence, limits: Limits) -> None:
         self._units = units
         self._handlers = handlers
         self._presence = presence
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="job")
-        self._workers = workers
+        self._limits = limits
+        self._pool = ThreadPoolExecutor(limits.workers, thread_name_prefix="job")
         self._lock = threading.Lock()
-        self._pending: dict[str, Future[None]] = {}
+        self._futures: set[Future[None]] = set()
+        self._busy = 0
+        self._running: set[str] = set()
+        self._launched: set[str] | None = set()
+        self._calls = 0
         self._closed = False
         self._stopping = threading.Event()
 
     @property
     def pending(self) -> frozenset[str]:
-        """Runs that this process has taken into its pool, waiting or running."""
+        """Runs that this process works on."""
         with self._lock:
-            return frozenset(self._pending)
+            return frozenset(self._running)
 
     def health(self) -> dict[str, Any]:
-        pending = len(self.pending)
-        return {
-            "status": "down" if self._closed else "ok",
-            "workers": self._workers,
-            "running": min(pending, self._workers),
-            "pending": pending,
-        }
+        """``running`` here; ``queued`` and the oldest for all processes on this database."""
+        found: Mapping[str, Any] = {}
+        with suppress(errors.DatabaseUnavailable), self._units() as unit:  # which tells of itself
+            found = unit.runs.oldest()
+        running = {"workers": self._limits.workers, "running": len(self.pending)}
+        return {"status": "down" if self._closed else "ok", **running, **found}
+
+    def take_all(self) -> None:
+        """Whatever waits in the queue is taken from now on, not only what has been launched here."""
+        self._launched = None
 
     def launch(self, run_id: str) -> None:
-        """Takes a queued run into the pool; a run that is there already, or a pool that is closing, changes nothing: the queue keeps it."""
+        """Has a queued run begun as soon as it is its turn; when the pool is closing, the queue keeps it."""
         with self._lock:
-            if run_id not in self._pending and not self._closed:
-                self._pending[run_id] = self._pool.submit(self._execute, run_id)
+            if self._launched is not None:
+                self._launched.add(run_id)
+        self.wake()
 
-    def stop(self, *, grace_seconds: float) -> None:
-        """Waiting runs stay queued; running ones get their grace, then give themselves back to the queue."""
+    def wake(self, *, everybody: bool = False) -> None:
+        """Somebody who has nothing to do looks at the queue, or all of them."""
+        with self._lock:
+            self._calls += 1
+            while not self._closed and self._busy < self._limits.workers:
+                self._busy += 1
+                future = self._pool.submit(self._work)
+                self._futures.add(future)
+                future.add_done_callback(self._futures.discard)
+                if not everybody:
+                    return
+
+    def close(self) -> None:
+        """Takes no more runs: what waits stays queued."""
         with self._lock:
             self._closed = True
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            running = [future for future in self._pending.values() if not future.cancelled()]
-        wait(running, timeout=grace_seconds)
-        self._stopping.set()
-        wait(running, timeout=10)
 
-    def _execute(self, run_id: str) -> None:
-        try:
-            run = self._claim(run_id)
+    def stop(self, *, grace_seconds: float) -> None:
+        """Running runs get their grace, then give themselves back to the queue."""
+        self.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        busy = list(self._futures)
+        wait(busy, timeout=grace_seconds)
+        self._stopping.set()
+        wait(busy, timeout=10)
+
+    def _work(self) -> None:
+        while (run := self._next()) is not None:
+            self._execute(run)
+
+    def _next(self) -> Run | None:
+        """None when nothing is left that this process may take. A call that comes while the queue is looked at has it looked at again."""
+        while True:
+            calls, run, again = self._calls, None, not self._closed
+            try:
+                run = self._claim() if again else None
+            except errors.DatabaseUnavailable:
+                _log.error("the database stayed away; recovery will look at the queue")
+                again = False
+            except Exception:
+                _log.exception("the queue could not be looked at; recovery will try again")
+                again = False
             if run is not None:
-                self._carry_out(run)
-        except errors.DatabaseUnavailable:
-            _log.error("run %s: the database stayed away; recovery will find the run", run_id)
-        except Exception:
-            _log.exception("run %s: could not be carried out; recovery will find the run", run_id)
-        finally:
+                return run
             with self._lock:
-                self._pending.pop(run_id, None)
+                if not again or self._calls == calls:
+                    self._busy -= 1
+                    return None
+
+    def _claim(self) -> Run | None:
+        while True:
+            try:
+                return self._claimed()
+            except errors.Conflict:  # settled by now
+                continue
 
     @_patient
-    def _claim(self, run_id: str) -> Run | None:
+    def _claimed(self) -> Run | None:
         self._presence.assert_held()
-        with self._units() as unit:
-            run = unit.runs.claim(run_id, owner=self._presence.owner)
-            unit.commit()
-            return run
+        with self._lock:
+            among, apart = self._launched and list(self._launched), list(self._running)
+        if among == set():
+            return None
+        run = None
+        try:
+            with self._units() as unit:
+                run = unit.runs.claim(owner=self._presence.owner, among=among, apart=apart, alone=self._limits.alone)
+                if run is not None:
+                    with self._lock:
+                        self._running.add(run.id)
+                    unit.commit()
+                return run
+        except BaseException:
+            self._done(run)
+            raise
+
+    def _done(self, run: Run | None) -> None:
+        if run is not None:
+            with self._lock:
+                self._running.discard(run.id)
+
+    def _execute(self, run: Run) -> None:
+        try:
+            with self._timed(run):
+                self._carry_out(run)
+        except errors.DatabaseUnavailable:
+            _log.error("run %s: the database stayed away; recovery will find the run", run.id)
+        except Exception:
+            _log.exception("run %s: could not be carried out; recovery will find the run", run.id)
+        finally:
+            self._done(run)
+
+    @contextmanager
+    def _timed(self, run: Run) -> Iterator[None]:
+        """Ends a run that takes too long. Its thread notices at its next step, as one does whose run was taken away."""
+        seconds = self._limits.timeout(run)
+        if seconds is None:
+            yield
+            return
+        text = f"The run took longer than {seconds:g} s (execution.timeouts)."
+        timer = threading.Timer(seconds, self._expire, (run, errors.Timeout(text)))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _expire(self, run: Run, error: errors.Timeout) -> None:
+        try:
+            self._fail(run, error.kind, error.message)
+        except errors.DatabaseUnavailable:
+            _log.error("run %s: the database stayed away; it goes on past its time", run.id)
 
     def _carry_out(self, run: Run) -> None:
         reporter = RunReporter(units=self._units, run=run, owner=self._presence.owner, stopping=self._stopping)
         started = time.monotonic()
         try:
-            conclusion = self._handlers[run.kind](run, reporter)
+            conclusion = self._handler(run)(run, reporter)
             self._conclude(run, conclusion)
         except Stopping:
             self._give_back(run)
         except errors.Cancelled:
             self._cancelled(run)
-        except errors.DatabaseUnavailable:  # no fault of the work: recovery finds the run, and it is tried again
-            raise
+        except errors.Unavailable as error:  # no fault of the work: it may pass
+            self._try_again(run, reporter, error)
         except errors.MlsysError as error:
             reporter.log(str(error), level="error")
             self._fail(run, error.kind, str(error))
@@ -120,6 +215,13 @@ class Runner:
             )
         _log.info("run %s (%s %s) ended after %.1f s", run.id, run.kind, run.model_name, time.monotonic() - started)
 
+    def _handler(self, run: Run) -> Handler:
+        try:
+            return self._handlers[run.kind]
+        except KeyError:
+            known = ", ".join(sorted(self._handlers))
+            raise errors.ConfigError(f"This mlsys does no runs of kind {run.kind!r}; it does {known}. A newer one may.") from None
+
     @_patient
     def _conclude(self, run: Run, conclusion: Conclusion) -> None:
         with self._units() as unit:
@@ -129,6 +231,17 @@ class Runner:
                 unit.commit()
         if not held:
             self._cancelled(run)
+
+    def _try_again(self, run: Run, reporter: RunReporter, error: errors.MlsysError) -> None:
+        reporter.log(str(error), level="error")
+        if run.attempt >= self._limits.max_attempts:
+            self._fail(run, error.kind, str(error))
+            return
+        delay = self._limits.delay(run.attempt)
+        self._give_back(run, delay=delay, detail={"error": {"kind": error.kind, "message": str(error)}})
+        timer = threading.Timer(delay + 0.05, self.wake)
+        timer.daemon = True
+        timer.start()
 
     @_patient
     def _fail(self, run: Run, kind: str, message: str) -> None:
@@ -145,13 +258,15 @@ class Runner:
         with self._units() as unit:
             held = unit.runs.cancelled(run.id, owner=self._presence.owner, attempt=run.attempt)
             unit.commit()
-        if not held:  # concluded already by a commit whose answer was lost, or crashed and given to another
+        if not held:  # concluded already by a commit whose answer was lost, timed out, or crashed and given to another
             _log.warning("run %s is not held by this process any more: nothing written", run.id)
 
     @_patient
-    def _give_back(self, run: Run) -> None:
+    def _give_back(self, run: Run, *, delay: float = 0, detail: Json | None = None) -> None:
         with self._units() as unit:
-            given = unit.runs.requeue(run.id, expected="running", owner=self._presence.owner)
+            given = unit.runs.requeue(
+                run.id, expected="running", owner=self._presence.owner, attempt=run.attempt, delay=delay, detail=detail
+            )
             unit.commit()
         if not given:
             self._cancelled(run)

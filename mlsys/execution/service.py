@@ -1,11 +1,11 @@
 """Accepts jobs: checks a request against the registries, appends the queued run, and hands its id to the runner after the commit."""
 
-from collections.abc import Callable
 from typing import Any
 
 from mlsys import errors
 from mlsys.clock import rfc3339
 from mlsys.execution import repeats, requests, sources
+from mlsys.execution.queue import Queue
 from mlsys.execution.requests import PredictRequest, TrainRequest
 from mlsys.pipelines import definition as definitions
 from mlsys.pipelines.base import DataFiles
@@ -18,20 +18,20 @@ REPLAYED = ("train", "predict")
 
 
 class JobService:
-    def __init__(self, *, units: Units, files: DataFiles, launch: Callable[[str], None]) -> None:
+    def __init__(self, *, units: Units, files: DataFiles, queue: Queue) -> None:
         self._units = units
         self._files = files
-        self._launch = launch
+        self._queue = queue
 
     def train(self, request: TrainRequest, *, trigger: Json) -> Run:
         """Queues a training. Raises Invalid for anything wrong with the request; then no run appears."""
         with self._units() as unit:
-            return self.queue(unit, "train", self.training(unit, request), trigger)
+            return self.queue(unit, "train", self.training(unit, request), trigger, request.priority)
 
     def predict(self, request: PredictRequest, *, trigger: Json) -> Run:
         """Queues a prediction by the version in production (at ``model_at``), or the one named. Raises Invalid, Conflict without one."""
         with self._units() as unit:
-            return self.queue(unit, "predict", self.prediction(unit, request), trigger)
+            return self.queue(unit, "predict", self.prediction(unit, request), trigger, request.priority)
 
     def training(self, unit: UnitOfWork, request: TrainRequest) -> dict[str, Any]:
         """The spec of a run that does what is asked. Raises as train()."""
@@ -49,7 +49,7 @@ class JobService:
         with self._units() as unit:
             run = unit.runs.get(run_id)
             repeats.check(run, asked)
-            return self.queue(unit, run.kind, self._again(unit, run, asked), trigger)
+            return self.queue(unit, run.kind, self._again(unit, run, asked), trigger, asked.get("priority", run.priority))
 
     def cancel(self, run_id: str) -> Run:
         """A queued run is cancelled; a running one is ``cancelling`` until its next step. Raises NotFound, Conflict for an ended one."""
@@ -124,13 +124,9 @@ class JobService:
             )
         return unit.versions.get(current.model_version_id)
 
-    def queue(self, unit: UnitOfWork, kind: str, spec: Json, trigger: Json) -> Run:
-        """Appends the run, commits the unit, and hands the run to a worker."""
-        id = unit.runs.add(kind=kind, model_name=spec["model_name"], trigger=trigger, spec=spec)
-        run = unit.runs.get(id)
-        unit.commit()
-        self._launch(id)
-        return run
+    def queue(self, unit: UnitOfWork, kind: str, spec: Json, trigger: Json, priority: int | None = None) -> Run:
+        """Appends the run, commits the unit, and has a worker look at the queue. Raises Unavailable when that is full."""
+        return self._queue.add(unit, kind=kind, spec=spec, trigger=trigger, priority=priority)
 
 
 def _source(spec: Json, request: PredictRequest) -> str:

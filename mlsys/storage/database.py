@@ -17,7 +17,7 @@ _PASSING = ("08", "53", "57", "55P03", "40")  # SQLSTATE: connection lost, out o
 _OTHER_SCHEMA = ("42P01", "42703", "42704")  # undefined table, column, object
 
 
-def make_engine(url: str, *, pool_size: int, statement_timeout_seconds: float) -> sa.Engine:
+def make_engine(url: str, *, pool_size: int, statement_timeout_seconds: float, application_name: str = "mlsys") -> sa.Engine:
     """An engine that opens nothing until used. Raises ConfigError for a URL that is not PostgreSQL by psycopg2."""
     try:
         parsed = sa.make_url(url)
@@ -34,7 +34,7 @@ def make_engine(url: str, *, pool_size: int, statement_timeout_seconds: float) -
         max_overflow=0,
         pool_timeout=10,
         json_deserializer=orjson.loads,
-        connect_args={"options": options, "connect_timeout": 10, "application_name": "mlsys"},
+        connect_args={"options": options, "connect_timeout": 10, "application_name": application_name},
     )
     _check_rested(engine)
     return engine

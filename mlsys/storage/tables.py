@@ -46,6 +46,15 @@ run_state = Table(
     Column("started_at", _INSTANT),
     Column("finished_at", _INSTANT),
     Column("progress", JSONB),
+    Column("priority", Integer, nullable=False),
+    Column("not_before", _INSTANT),
+    Column("exclusive", Text),
+)
+processes = Table(
+    "processes",
+    metadata,
+    Column("owner", BigInteger, primary_key=True),
+    Column("beaten_at", _INSTANT, nullable=False),
 )
 run_logs = Table(
     "run_logs",

@@ -129,7 +129,7 @@ def test_answers__have_the_shape_that_the_document_says(world: World, document: 
         ("get", "/runs/{id}/history", f"/runs/{run['id']}/history", None),
         ("post", "/runs/{id}/retry", f"/runs/{run['id']}/retry", {"promote": "never"}),
         ("post", "/runs/{id}/replay", f"/runs/{run['id']}/replay", None),
-        ("post", "/runs/{id}/cancel", f"/runs/{registries.queue(world.system.services.units)}/cancel", None),
+        ("post", "/runs/{id}/cancel", f"/runs/{registries.delayed(world.system.services.units)}/cancel", None),
         ("get", "/models", "/models", None),
         ("get", "/models/{name}", "/models/quick", None),
         ("get", "/models/{name}/versions", "/models/quick/versions", None),

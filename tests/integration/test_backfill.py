@@ -178,7 +178,7 @@ def test_backfill__continues_where_a_crash_left_it(lived: Lived) -> None:
     with system.services.units() as unit:  # claimed by a process that is gone
         spec = {**unit.runs.list(filters={"kind": "backfill"}, limit=1, cursor=None).items[0].spec, "end_date": "2020-03-09T00:00:00Z"}
         id = unit.runs.add(kind="backfill", model_name="known", trigger={"type": "api"}, spec=spec)
-        unit.runs.claim(id, owner=123_456_789)
+        unit.runs.claim(owner=123_456_789, among=[id])
         unit.commit()
     lived.clock.at += timedelta(minutes=1)
     system.recovery.sweep()

@@ -18,7 +18,7 @@ from mlsys.registry.unit_of_work import UnitOfWork
 from mlsys.testing import FrozenClock
 
 MODELS = {"quick": front.definition()}
-HOURS = {"start_date": "2020-03-02", "end_date": "2020-03-11", "step": "PT1H"}
+HOURS = {"start_date": "2020-03-02", "end_date": "2020-03-05", "step": "PT1H"}
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def test_cancel__stops_a_backfill_between_its_steps_and_a_second_call_continues(
         clock.advance(timedelta(days=19))
         world = World(system=system, client=client, data=tmp_path / "data", home=tmp_path / "home")
         real = BackfillHandler._forecast
-        monkeypatch.setattr(BackfillHandler, "_forecast", lambda *given: time.sleep(0.02) or real(*given))
+        monkeypatch.setattr(BackfillHandler, "_forecast", lambda *given: time.sleep(0.03) or real(*given))
         first = client.post("/models/known/backfill", json=HOURS).json["id"]  # type: ignore[index]
         until(lambda: (run_of(world, first).progress or {}).get("done", 0) > 0)
         run = cancel(world, first, Prefer="wait=30").json
@@ -200,8 +200,8 @@ def test_cancel__stops_a_backfill_between_its_steps_and_a_second_call_continues(
         monkeypatch.undo()
         again = front.ended(client.post("/models/known/backfill", json=HOURS, headers=front.WAIT))
         steps = again["result"]["steps"]
-        assert (again["status"], steps["total"], steps["made"] + steps["present"]) == ("succeeded", 240, 240)
-        assert 0 < steps["present"] < 240
+        assert (again["status"], steps["total"], steps["made"] + steps["present"]) == ("succeeded", 96, 96)
+        assert 0 < steps["present"] < 96
     finally:
         system.stop()
 

@@ -46,6 +46,8 @@ def test_recovery__leaves_runs_of_living_processes_alone(tmp_path: Path, databas
         id = held_by_a_dead_process(world)
         with world.system.engine.connect() as alive:
             alive.execute(sa.text("SELECT pg_advisory_lock(:class, 1)"), {"class": LOCK_CLASS})
+            alive.execute(sa.insert(tables.processes).values(owner=1, beaten_at=sa.func.now()))
+            alive.commit()
             world.system.recovery.sweep()
             assert run_of(world, id).status == "running"
             alive.execute(sa.text("SELECT pg_advisory_unlock(:class, 1)"), {"class": LOCK_CLASS})
@@ -58,6 +60,8 @@ def test_recovery__finds_a_run_of_its_own_process_that_no_thread_works_on(tmp_pa
         id = held_by_a_dead_process(world)
         with world.system.engine.begin() as connection:
             connection.execute(sa.update(tables.run_state).values(owner=world.system.presence.owner))
+        world.system.recovery.sweep()  # a claim that is just being made looks the same
+        assert run_of(world, id).status == "running"
         world.system.recovery.sweep()
         assert history(world, id)[-2:] == [("crashed", 1), ("queued", 2)]
 
@@ -201,16 +205,19 @@ def test_artifact__damaged_fails_its_predictions_and_nothing_else(tmp_path: Path
         assert front.predict(world.client)["status"] == "succeeded"
 
 
-def test_disk__full_fails_the_run_with_the_reason(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk__full_fails_the_run_with_the_reason_once_it_was_tried_again(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    with front.started(tmp_path, database_url, MODELS) as world:
+    with front.started(tmp_path, database_url, MODELS, **{"execution.max_attempts": 2, "execution.retry_seconds": 0.1}) as world:
         front.train(world.client)
         monkeypatch.setattr(os, "fsync", full)
         run = front.train(world.client, params={"seed": 99})
         assert (run["status"], run["error"]["kind"]) == ("failed", "unavailable")
         assert "No space left on device" in run["error"]["message"]
+        assert history(world, run["id"])[2:] == [("queued", 2), ("running", 2), ("failed", 2)]
         prediction = world.client.post("/job/predict", json=PREDICT, headers=front.WAIT).json
         assert prediction is not None
         assert prediction["status"] == "failed"

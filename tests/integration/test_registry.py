@@ -11,7 +11,7 @@ from registries import START, events, queue, version
 from mlsys import errors
 from mlsys.events.signals import Signals
 from mlsys.events.types import Event
-from mlsys.execution.presence import LOCK_CLASS, Presence
+from mlsys.execution.presence import LOCK_CLASS, Presence, new_owner
 from mlsys.records import Blob, Dataset, KeptRows, Window
 from mlsys.registry.production import Production
 from mlsys.registry.unit_of_work import UnitOfWork, Units
@@ -103,7 +103,7 @@ def test_run__one_of_many_claims_it(units: Units) -> None:
 
     def claim(owner: int) -> bool:
         with units() as unit:
-            found = unit.runs.claim(id, owner=owner)
+            found = unit.runs.claim(owner=owner, among=[id])
             unit.commit()
             return found is not None
 
@@ -115,7 +115,7 @@ def test_run__one_of_many_claims_it(units: Units) -> None:
 def test_run__its_life_is_kept_step_by_step(units: Units, engine: sa.Engine) -> None:
     id = queue(units)
     with units() as unit:
-        run = unit.runs.claim(id, owner=OWNER)
+        run = unit.runs.claim(owner=OWNER, among=[id])
         assert run is not None
         assert (run.status, run.attempt, run.started_at) == ("running", 1, START)
         assert unit.runs.progress(id, {"step": "fit", "done": 1, "total": 2}, owner=OWNER, attempt=1)
@@ -132,7 +132,7 @@ def test_run__its_life_is_kept_step_by_step(units: Units, engine: sa.Engine) -> 
             None,
             None,
         )
-        assert unit.runs.claim(id, owner=OTHER) is not None
+        assert unit.runs.claim(owner=OTHER, among=[id]) is not None
         assert unit.runs.finish(id, "succeeded", {"result": {"rows": 1}}, owner=OTHER, attempt=2)
         done = unit.runs.get(id)
         assert (done.status, done.attempt, done.result, done.error, done.finished, done.finished_at) == (
@@ -160,10 +160,10 @@ def test_run__its_life_is_kept_step_by_step(units: Units, engine: sa.Engine) -> 
 def test_run__a_stale_owner_writes_nothing(units: Units, engine: sa.Engine) -> None:
     id = queue(units)
     with units() as unit:
-        unit.runs.claim(id, owner=OWNER)
+        unit.runs.claim(owner=OWNER, among=[id])
         unit.runs.crash(id, attempt=1, reason="it seemed dead")
         unit.runs.requeue(id, expected="crashed")
-        unit.runs.claim(id, owner=OTHER)
+        unit.runs.claim(owner=OTHER, among=[id])
         unit.commit()
     before = events(engine)
     with units() as unit:
@@ -181,41 +181,43 @@ def test_run__a_stale_owner_writes_nothing(units: Units, engine: sa.Engine) -> N
 def test_run__ends_once(units: Units) -> None:
     id = queue(units)
     with units() as unit:
-        unit.runs.claim(id, owner=OWNER)
+        unit.runs.claim(owner=OWNER, among=[id])
         assert unit.runs.finish(id, "failed", {"error": {"kind": "bad", "message": "x"}}, owner=OWNER, attempt=1)
         assert not unit.runs.finish(id, "succeeded", {"result": {}}, owner=OWNER, attempt=1)
         assert not unit.runs.crash(id, attempt=1, reason="x")
-        assert unit.runs.claim(id, owner=OWNER) is None
+        assert unit.runs.claim(owner=OWNER, among=[id]) is None
         unit.commit()
 
 
 def test_unattended__are_runs_of_those_who_hold_no_lock(units: Units, engine: sa.Engine) -> None:
-    alive = Presence(engine=engine)
+    alive = Presence(engine=engine, owner=new_owner(), lease_seconds=30)
     alive.assert_held()
     ids = {owner: queue(units) for owner in (alive.owner, OWNER)}
     queue(units)
     with units() as unit:
         for owner, id in ids.items():
-            unit.runs.claim(id, owner=owner)
+            unit.runs.claim(owner=owner, among=[id])
         unit.commit()
     with units() as unit:
-        assert unit.runs.unattended(lock_class=LOCK_CLASS, owner=OTHER) == [(ids[OWNER], 1)]
-        assert sorted(unit.runs.unattended(lock_class=LOCK_CLASS, owner=alive.owner)) == sorted((id, 1) for id in ids.values())
+        found = unit.runs.unattended(alive=alive.alive(), owner=OTHER)
+        assert [(run.id, run.attempt, own) for run, own in found] == [(ids[OWNER], 1, False)]
+        found = unit.runs.unattended(alive=alive.alive(), owner=alive.owner)
+        assert {(run.id, own) for run, own in found} == {(id, owner == alive.owner) for owner, id in ids.items()}
     alive.release()
     with units() as unit:
-        assert len(unit.runs.unattended(lock_class=LOCK_CLASS, owner=OTHER)) == 2
+        assert len(unit.runs.unattended(alive=alive.alive(), owner=OTHER)) == 2
 
 
 def test_presence__is_taken_again_after_its_connection_was_lost(engine: sa.Engine) -> None:
-    presence = Presence(engine=engine)
-    presence.assert_held()
+    presence = Presence(engine=engine, owner=new_owner(), lease_seconds=30)
+    presence.beat()
     held = sa.text("SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = :class AND objid = :owner AND granted")
     given = {"class": LOCK_CLASS, "owner": presence.owner}
     with engine.connect() as connection:
         (first,) = connection.scalars(held, given)
         connection.execute(sa.text("SELECT pg_terminate_backend(:pid)"), {"pid": first})
         connection.rollback()
-    presence.assert_held()
+    presence.beat()
     with engine.connect() as connection:
         (second,) = connection.scalars(held, given)
     assert second != first

@@ -140,7 +140,7 @@ class Registry(RuleBasedStateMachine):
     def claim(self, pick: int, owner: int) -> None:
         run = self.run(pick, "queued")
         with self.units() as unit:
-            claimed = unit.runs.claim(run.id, owner=owner)
+            claimed = unit.runs.claim(owner=owner, among=[run.id])
             unit.commit()
         assert (claimed is not None) == (run.status == "queued")
         if claimed:
@@ -192,7 +192,7 @@ class Registry(RuleBasedStateMachine):
             unit.models.define(self.name, {"never": True})
             unit.promotions.promote(self.name, id, action="auto", actor="gate", reason=None)
             unit.runs.add(kind="train", model_name=self.name, trigger={"type": "api"}, spec={})
-            unit.runs.claim(self.run(pick, "queued").id, owner=3)
+            unit.runs.claim(owner=3, among=[self.run(pick, "queued").id])
 
     @invariant()
     def the_present_is_as_it_should_be(self) -> None:

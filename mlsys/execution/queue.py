@@ -1,0 +1,26 @@
+"""The way into the queue: refuses what is too much, appends the run, and wakes the runner after the commit."""
+
+from collections.abc import Callable
+
+from mlsys import errors
+from mlsys.records import Json, Run
+from mlsys.registry.unit_of_work import UnitOfWork
+
+
+class Queue:
+    """``most``: runs that may wait (0: any number). Schedules do not come this way: a firing is never refused."""
+
+    def __init__(self, *, launch: Callable[[str], None], most: int) -> None:
+        self._launch = launch
+        self._most = most
+
+    def add(self, unit: UnitOfWork, *, kind: str, spec: Json, trigger: Json, priority: int | None = None) -> Run:
+        """Commits the unit with the run in it. Raises Unavailable when the queue is full; then no run appears."""
+        if self._most and unit.runs.waiting(most=self._most) >= self._most:
+            text = f"The queue is full: {self._most} runs wait (execution.max_queued). Try again when some of them are done."
+            raise errors.Unavailable(text, retry_after=10)
+        id = unit.runs.add(kind=kind, model_name=spec["model_name"], trigger=trigger, spec=spec, priority=priority)
+        run = unit.runs.get(id)
+        unit.commit()
+        self._launch(id)
+        return run
