@@ -119,6 +119,12 @@ class System:
             self.stop()
             raise
 
+    def drain(self) -> None:
+        """The first part of a stop, while requests are still answered: health tells of it, nothing is begun, what runs gets its grace."""
+        self.runner.close()
+        self.scheduler.stop()
+        self.runner.stop(grace_seconds=self.config.execution.grace_seconds)
+
     def stop(self) -> None:
         """In the reverse order of the start. A part that fails to stop does not keep the others from it."""
         while self._started:

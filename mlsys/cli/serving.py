@@ -3,17 +3,16 @@
 import contextlib
 import ipaddress
 import logging
-import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
 
 import click
 
 from mlsys import errors, logs
 from mlsys.cli.connection import announced
+from mlsys.cli.leaving import Leaving
 from mlsys.cli.options import configured, listening, read_config
 from mlsys.config import Config
 
@@ -37,7 +36,8 @@ def serve(config_file: Path | None, home: Path | None, host: str | None, port: i
 
 def run(config: Config, *, ready: Callable[[str], contextlib.AbstractContextManager[None]]) -> None:
     """Serves until SIGTERM or SIGINT. ``ready`` gets the address once requests are taken; what it returns is left before anything stops."""
-    _stop_on_signals()
+    leaving = Leaving()
+    leaving.listen()
     refuse_open_address(config.server.host)
     from mlsys import bootstrap, declarations
     from mlsys.api import server as http
@@ -60,6 +60,7 @@ def run(config: Config, *, ready: Callable[[str], contextlib.AbstractContextMana
         with announced(config.home, url):
             threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
             with ready(url):
+                leaving.first = system.drain
                 server.run()
     finally:
         server.close()
@@ -81,14 +82,6 @@ def refuse_open_address(host: str) -> None:
             f"server.host: mlsys has no access tokens yet and so binds to loopback only, not to {host!r}. "
             "Use 127.0.0.1, and let a reverse proxy on this machine check who may come in."
         )
-
-
-def _stop_on_signals() -> None:
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(0)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
 
 
 def _shown(host: str) -> str:

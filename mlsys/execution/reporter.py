@@ -6,6 +6,7 @@ import time
 from typing import Literal
 
 from mlsys import errors
+from mlsys.crashing import crash_point
 from mlsys.records import Run
 from mlsys.registry.unit_of_work import Units
 
@@ -29,6 +30,7 @@ class RunReporter:
     def progress(self, step: str, done: int, total: int) -> None:
         if self._stopping.is_set():
             raise Stopping
+        crash_point(f"{step} {'done' if done >= total else 'begun' if done == 0 else 'on'}")
         before, at = self._last
         if step == before and done < total and time.monotonic() - at < _INTERVAL:
             return

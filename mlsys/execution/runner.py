@@ -11,6 +11,7 @@ from typing import Any
 import tenacity
 
 from mlsys import errors
+from mlsys.crashing import crash_point
 from mlsys.execution.limits import Limits
 from mlsys.execution.presence import Presence
 from mlsys.execution.reporter import RunReporter, Stopping
@@ -63,7 +64,7 @@ class Runner:
         with suppress(errors.DatabaseUnavailable), self._units() as unit:  # which tells of itself
             found = unit.runs.oldest()
         running = {"workers": self._limits.workers, "running": len(self.pending)}
-        return {"status": "down" if self._closed else "ok", **running, **found}
+        return {"status": "down" if self._closed else "ok", "stopping": self._closed, **running, **found}
 
     def take_all(self) -> None:
         """Whatever waits in the queue is taken from now on, not only what has been launched here."""
@@ -159,6 +160,7 @@ class Runner:
 
     def _execute(self, run: Run) -> None:
         try:
+            crash_point("claimed")
             with self._timed(run):
                 self._carry_out(run)
         except errors.DatabaseUnavailable:
@@ -228,7 +230,9 @@ class Runner:
             result = conclusion(unit)
             held = unit.runs.finish(run.id, "succeeded", {"result": result}, owner=self._presence.owner, attempt=run.attempt)
             if held:
+                crash_point("before commit")
                 unit.commit()
+                crash_point("after commit")
         if not held:
             self._cancelled(run)
 

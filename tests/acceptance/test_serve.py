@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -189,6 +190,36 @@ def test_terminate__gives_the_running_job_back_and_a_restart_finishes_it(quick: 
     with serving.serve(home, config=quick / "config.yaml", data=quick) as second:
         assert second.ended(id)["status"] == "succeeded"
         assert history(second, id) == [("queued", 1), ("running", 1), ("queued", 2), ("running", 2), ("succeeded", 2)]
+
+
+def test_terminate__lets_a_running_job_end_while_health_says_that_it_stops(quick: Path, tmp_path: Path) -> None:
+    place = {"config": quick / "config.yaml", "data": quick}
+    with serving.serve(tmp_path / "home", **place, MLSYS_EXECUTION__GRACE_SECONDS="60") as first:
+        id = running(first, front.TRAIN | {"params": LONG})
+        first.process.send_signal(signal.SIGTERM)
+        health = serving.until(lambda: (found := first.call("GET", "/health/")).status == 503 and found)
+        assert health.body["checks"]["executor"]["stopping"]
+        late = first.call("POST", "/job/train", front.TRAIN)
+        assert (late.status, first.call("GET", f"/runs/{id}").body["status"]) == (202, "running")
+        assert first.process.wait(90) == 0
+        assert "Traceback" not in first.log.read_text()
+    with serving.serve(tmp_path / "home", **place) as second:
+        assert second.ended(late.body["id"])["status"] == "succeeded"
+        assert history(second, id) == [("queued", 1), ("running", 1), ("succeeded", 1)]
+
+
+def test_terminate__twice_leaves_at_once_and_loses_nothing(quick: Path, tmp_path: Path) -> None:
+    place = {"config": quick / "config.yaml", "data": quick}
+    with serving.serve(tmp_path / "home", **place, MLSYS_EXECUTION__GRACE_SECONDS="600") as first:
+        id = running(first, front.TRAIN | {"params": LONG})
+        first.process.send_signal(signal.SIGTERM)
+        serving.until(lambda: first.call("GET", "/health/").status == 503)
+        first.process.send_signal(signal.SIGTERM)
+        assert first.process.wait(5) == 0
+    serving.until(lambda: not serving.postgres_of(tmp_path / "home"), 10)
+    with serving.serve(tmp_path / "home", **place) as second:
+        assert second.ended(id)["status"] == "succeeded"
+        assert history(second, id)[2] == ("crashed", 1)
 
 
 def test_second_server__on_the_same_home_serves_and_takes_over(quick: Path, tmp_path: Path) -> None:
