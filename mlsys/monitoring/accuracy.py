@@ -90,12 +90,9 @@ class Accuracy:
     def joined(self, question: Question) -> Joined:
         with self._units() as unit:
             definition = unit.models.get(question.model_name).definition
-            files = unit.predictions.files(
-                question.model_name, "live", window=None, known_at=question.known_at, model_version_id=question.model_version_id
-            )
             layout = definitions.layout(definition)
-            window = _window(question, files, layout.frequency)
-            inside = [one for one in files if window and one.first_timestamp < window.end and one.last_timestamp >= window.start]
+            window = _window(unit, question, layout.frequency)
+            inside = self._files(unit, question, window) if window else []
             issuers = _definitions(unit, definition, inside)
         if window is None or not inside:
             return Joined(layout=layout, window=window, reason="No forecasts were issued for these timestamps.")
@@ -107,6 +104,11 @@ class Accuracy:
         if not issued.num_rows:
             return Joined(layout=layout, window=window, reason="No forecasts were issued for these timestamps.")
         return self._beside(issued, issuers, question, Joined(layout=layout, window=window))
+
+    def _files(self, unit: UnitOfWork, question: Question, window: Window) -> Sequence[PredictionFile]:
+        return unit.predictions.files(
+            question.model_name, "live", window=window, known_at=question.known_at, model_version_id=question.model_version_id
+        )
 
     def _beside(self, issued: "pa.Table", issuers: list[Json], question: Question, about: Joined) -> Joined:
         import pyarrow.compute as pc
@@ -124,12 +126,13 @@ class Accuracy:
         return replace(about, frame=joined.join(issued, found.series, about.layout, self._actuals.active_of(issuers[0])))
 
 
-def _window(question: Question, files: "Sequence[PredictionFile]", frequency: timedelta) -> Window | None:
-    if not files:
+def _window(unit: UnitOfWork, question: Question, frequency: timedelta) -> Window | None:
+    """The one asked for; of an end that is left open, as far as there are forecasts. None: there are none."""
+    newest = unit.predictions.newest_timestamp(question.model_name, known_at=question.known_at, model_version_id=question.model_version_id)
+    if newest is None:
         return None
-    first, last = min(one.first_timestamp for one in files), max(one.last_timestamp for one in files) + frequency
-    end = question.end or last
-    return Window(start=question.start or max(first, min(end, last) - USUAL), end=end)
+    end = question.end or max(newest + frequency, question.start or newest)
+    return Window(start=question.start or min(end, newest + frequency) - USUAL, end=end)
 
 
 def _definitions(unit: UnitOfWork, definition: Json, files: "Sequence[PredictionFile]") -> list[Json]:

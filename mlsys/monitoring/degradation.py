@@ -57,8 +57,8 @@ class Degradation:
         with self._units() as unit:
             definition = unit.models.get(model_name).definition
             settings, last = settings_of(definition), unit.episodes.last(model_name)
-            newest = unit.predictions.newest_timestamp(model_name)
             now = unit.predictions.now(model_name)
+            newest = unit.predictions.newest_timestamp(model_name, known_at=now)
         if newest is None or not limited(definition):
             return []
         zone = ZoneInfo(definition["timezone"])

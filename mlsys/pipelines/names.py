@@ -9,6 +9,7 @@ CREATED_AT = "created_at"
 MODEL_VERSION = "model_version_id"
 RUN = "run_id"
 ACTUAL = "actual"  # of the rows of a backtest; beside it a column for each baseline
+INDEX = "__index_level_"  # begins the names of columns that pandas adds to a file for an index without a name: row numbers, no data
 QUANTILE = "quantile_P"
 
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from mlsys import errors
 from mlsys.pipelines import columns, fingerprint, frames, issued, timestamps
 from mlsys.pipelines.base import DataSource, Query
+from mlsys.pipelines.names import INDEX
 from mlsys.records import DataUsed, Layout
 
 
@@ -60,7 +61,8 @@ def exogenous(source: DataSource, layout: Layout) -> tuple[str, ...]:
     if layout.exogenous is not None:
         return layout.exogenous
     roles = {layout.timestamp, layout.target, layout.created_at, *layout.series_key}
-    return tuple(sorted(field.name for field in source.schema() if field.name not in roles and columns.is_number(field.type)))
+    others = (field for field in source.schema() if field.name not in roles and not field.name.startswith(INDEX))
+    return tuple(sorted(field.name for field in others if columns.is_number(field.type)))
 
 
 def select(df: pd.DataFrame, query: Query) -> pa.Table:

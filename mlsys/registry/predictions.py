@@ -79,9 +79,11 @@ class PredictionRepository:
         last = self._last(model_name)
         return self._clock.now() if last is None else max(self._clock.now(), last)
 
-    def newest_timestamp(self, model_name: str) -> datetime | None:
-        """The last one that was forecast live."""
-        query = sa.select(sa.func.max(_p.last_timestamp)).where(_p.model_name == model_name, _p.source == "live")
+    def newest_timestamp(self, model_name: str, *, known_at: datetime, model_version_id: str | None = None) -> datetime | None:
+        """The last one that had been forecast live by ``known_at``."""
+        query = sa.select(sa.func.max(_p.last_timestamp)).where(_p.model_name == model_name, _p.source == "live", _p.created_at <= known_at)
+        if model_version_id is not None:
+            query = query.where(_p.model_version_id == model_version_id)
         found: datetime | None = self._connection.execute(query).scalar_one()
         return found
 

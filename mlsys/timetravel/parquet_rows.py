@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mlsys import errors
+from mlsys.pipelines import names
 from mlsys.records import Dataset
 from mlsys.timetravel import fitting
 
@@ -43,7 +44,7 @@ def _tables(file: IO[bytes], dataset: Dataset, max_rows: int) -> Iterator[pa.Tab
             raise errors.TooLarge(f"A data set takes {MOST_COLUMNS:,} columns at most.")
         if any(about.row_group(i).total_byte_size > GROUP_LIMIT for i in range(about.num_row_groups)):
             raise errors.TooLarge("A row group of this file is larger than 2 GiB; write it with smaller ones.")
-        wanted = [name for name in schema.names if not name.startswith("__index_level_")]  # what pandas adds
+        wanted = [name for name in schema.names if not name.startswith(names.INDEX)]
         fitting.names(wanted, dataset)
     file.seek(0)
     coded = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]

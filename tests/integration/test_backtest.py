@@ -234,6 +234,11 @@ def test_backtest__pages_hold_every_issue_once(world: World) -> None:
     assert len({(row["timestamp"], row["issued_at"]) for row in found}) == len(found) == run["result"]["rows"]
 
 
+def test_backtest__with_an_idempotency_key_is_one_run(world: World) -> None:
+    runs = [world.client.post("/models/naive/backtest", json=RANGE, headers={"Idempotency-Key": "once"}).json for _ in range(2)]
+    assert runs[0]["id"] == runs[1]["id"]  # type: ignore[index]
+
+
 def test_backtest__asked_for_again_tells_the_same(world: World) -> None:
     run = backtest(world, "naive")
     again = front.ended(world.client.post(f"/runs/{run['id']}/retry", json={}, headers=front.WAIT))

@@ -51,7 +51,7 @@ def stored(world: World) -> list[str]:
 def test_importances__name_the_column_that_the_target_follows(world: World) -> None:
     version = trained(world)
     found = explained(world, version)
-    assert {one["source"] for one in found["importances"]} == {"wind", "power", "hour", "weekday", "year"}
+    assert {one["source"] for one in found["importances"]} == {"wind", "power", "hour", "weekday"}
     assert {one["source"] for one in found["importances"][:3]} == {"hour", "wind", "power"}
     assert all(one["permutation"] > 0.1 for one in found["importances"][:3])
     assert all(one["permutation"] < 0.1 for one in found["importances"][3:])

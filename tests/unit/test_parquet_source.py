@@ -207,3 +207,11 @@ def test_read__a_file_that_would_flood_the_memory_is_refused_by_its_footer(tmp_p
     source = ParquetSource(path="flood.parquet", files=DataRoots([tmp_path / "data"]))
     with pytest.raises(errors.BadData, match="more than can be read at once"):
         source.read(Query(layout=Layout(timestamp="t", target="y"), columns=("t", "y")))
+
+
+def test_exogenous__are_not_the_row_numbers_that_pandas_adds(tmp_path: Path) -> None:
+    frame = hours(10).to_pandas().iloc[[0, 1, 3]]
+    frame.to_parquet(tmp_path / "p.parquet")
+    source = ParquetSource(path="p.parquet", files=DataRoots([tmp_path]))
+    assert "__index_level_0__" in source.schema().names
+    assert reading.exogenous(source, LAYOUT) == ("a", "b", "c")
