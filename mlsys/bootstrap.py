@@ -37,6 +37,7 @@ from mlsys.monitoring.explanations import Explainer
 from mlsys.monitoring.watch import Watch
 from mlsys.pipelines.base import DataSets, Ports, Reporter
 from mlsys.pipelines.files import DataRoots
+from mlsys.publishing.follower import Follower
 from mlsys.publishing.publisher import Publisher
 from mlsys.registry.idempotency import Keys
 from mlsys.registry.production import Production
@@ -103,9 +104,18 @@ class System:
                 self.data.housekeeping.start()
                 self._started.append(self.watch.stop)
                 self.watch.start()
+            else:
+                self._started.append(self._number)
+                self._number()
         except BaseException:
             self.stop()
             raise
+
+    def _number(self) -> None:
+        """Gives the events of a command their numbers, if nobody leads who would do it."""
+        self.leader.beat()
+        self.publisher.number()
+        self.leader.stop()
 
     def start_database(self) -> None:
         """Just the database, its schema as it stands: for commands about the schema itself."""
@@ -209,6 +219,7 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
         units=units,
         keys=keys,
         waiter=RunWaiter(units=units, signals=signals, limit=max(1, config.server.threads // 2)),
+        follower=Follower(units=units, growth=publisher.growth, limit=config.server.max_followers),
         health=partial(
             health.report,
             {

@@ -13,6 +13,7 @@ from mlsys.api import (
     accuracy,
     backtests,
     datasets,
+    events,
     explanations,
     guard,
     idempotency,
@@ -82,7 +83,7 @@ def create_app(services: Services, *, pages: Sequence[Blueprint] = ()) -> Flask:
     idempotency.register(app, services)
     problems.register(app)
     api = _documented(app)
-    for module in (datasets, jobs, production, runs, models, predictions, backtests, accuracy, explanations, schedules, system):
+    for module in (datasets, jobs, production, runs, models, predictions, backtests, accuracy, explanations, schedules, events, system):
         api.register_blueprint(module.build(services))
     idempotency.document(api)
     for page in pages:

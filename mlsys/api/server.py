@@ -1,9 +1,13 @@
 """The WSGI server (waitress: one process, slow clients buffered, answers in one segment), and how it treats bodies that are too large."""
 
+import contextlib
 import http
 import re
 import secrets
-from collections.abc import Iterator
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -13,11 +17,12 @@ from waitress.buffers import OverflowableBuffer
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import BaseWSGIServer, create_server
-from waitress.task import ErrorTask, WSGITask
+from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 
 from mlsys import errors
 from mlsys.api import problems
 
+_SILENT_MILLISECONDS = 60_000
 _DRAINED = 16 * 2**30  # past this a connection is cut instead of read to its end
 
 
@@ -122,15 +127,70 @@ class _Channel(HTTPChannel):
             return int(sent)
 
 
-def bind(app: Flask, *, host: str, port: int, threads: int, max_body_bytes: int, max_upload_bytes: int) -> BaseWSGIServer:
-    """A server that holds its port but does not answer before run(). Raises Conflict when the port is taken."""
+def _follows(request: HTTPRequestParser) -> bool:
+    """Whether it may wait long for events, by its path alone: what the application then makes of it is its own matter."""
+    return request.error is None and request.path.rstrip("/") in ("/events", "/events/stream")
+
+
+class _Dispatcher(ThreadedTaskDispatcher):
+    """Gives each request for events a thread of its own, so that readers who follow the log never take those of the others.
+
+    How many may wait is limited by the application (server.max_followers), which answers one too many at once. ``farewell`` lets them go.
+    """
+
+    def __init__(self, farewell: Callable[[], None]) -> None:
+        super().__init__()
+        self._farewell = farewell
+        self._followers: set[threading.Thread] = set()
+
+    def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:
+        """Before the sockets are closed: those who are still answered would fail on them."""
+        self._farewell()
+        deadline = time.monotonic() + timeout
+        for thread in list(self._followers):
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return bool(super().shutdown(cancel_pending, timeout))
+
+    def add_task(self, task: Any) -> None:
+        if not _follows(task.requests[0]):
+            super().add_task(task)
+            return
+        with contextlib.suppress(OSError):  # a reader who is gone without a word, or takes nothing any more, is cut off
+            task.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _SILENT_MILLISECONDS)
+        thread = threading.Thread(target=self._follow, args=(task,), name="follower", daemon=True)
+        self._followers.add(thread)
+        thread.start()
+
+    def _follow(self, task: Any) -> None:
+        try:
+            task.service()
+        finally:
+            self._followers.discard(threading.current_thread())
+
+
+def bind(
+    app: Flask,
+    *,
+    host: str,
+    port: int,
+    threads: int,
+    max_body_bytes: int,
+    max_upload_bytes: int,
+    farewell: Callable[[], None] = lambda: None,
+) -> BaseWSGIServer:
+    """A server that holds its port but does not answer before run(). Raises Conflict when the port is taken.
+
+    ``farewell`` is called when it is to stop: readers who wait for events are let go by it.
+    """
     channel = type("Channel", (_Channel,), {"parser_class": _parser(max_body_bytes, max_upload_bytes)})
+    dispatcher = _Dispatcher(farewell)
+    dispatcher.set_thread_count(threads)
     try:
         server = create_server(
             app,
+            _dispatcher=dispatcher,
             host=host,
             port=port,
-            threads=threads,
             max_request_body_size=max(_DRAINED, 2 * max_upload_bytes),
             channel_timeout=30,
             connection_limit=1000,

@@ -10,6 +10,7 @@ from mlsys.execution.service import JobService
 from mlsys.execution.waiting import RunWaiter
 from mlsys.monitoring.accuracy import Accuracy
 from mlsys.monitoring.explanations import Explainer
+from mlsys.publishing.follower import Follower
 from mlsys.registry.idempotency import Keys
 from mlsys.registry.production import Production
 from mlsys.registry.schema import Schema
@@ -44,6 +45,7 @@ class Services:
     units: TimedUnits
     keys: Keys
     waiter: RunWaiter
+    follower: Follower
     health: Callable[[], dict[str, Any]]
     limits: Limits
     version: str

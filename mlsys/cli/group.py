@@ -24,6 +24,7 @@ COMMANDS = {
     "accuracy": ("accuracy", "Issued forecasts against the actuals known now."),
     "datasets": ("datasets", "Append-only data sets: list, create, show, append, rows."),
     "schedules": ("schedules", "What runs when: list, show, create, update, delete, pause, resume, trigger."),
+    "events": ("events", "What happened, in order; --follow goes on with what happens."),
     "verify": ("verify", "Check promotion chains and stored files against their hashes."),
     "db": ("db", "Move the database's schema: upgrade, downgrade, current."),
     "check-config": ("check_config", "Check the configuration and print what is in force."),

@@ -53,6 +53,7 @@ def run(config: Config, *, ready: Callable[[str], contextlib.AbstractContextMana
         threads=config.server.threads,
         max_body_bytes=config.server.max_body_bytes,
         max_upload_bytes=config.server.max_upload_bytes,
+        farewell=system.services.follower.close,
     )
     try:
         system.start()

@@ -50,6 +50,9 @@ class Server(Section):
     host: str = key("127.0.0.1", "Address to listen on.", values.text("a host name or address", pattern=r"[^\s/]+"))
     port: int = key(5000, "Port to listen on; 0 takes a free one.", values.whole(0, 65535))
     threads: int = key(8, "Requests served at the same time.", values.whole(1, 256))
+    max_followers: int = key(
+        32, "Readers that wait for events at the same time, each in a thread of its own; more are answered 503.", values.whole(1, 1000)
+    )
     max_body_bytes: int = key(1_048_576, "Largest request body; a larger one is answered 413.", values.whole(1024, 2**31))
     max_upload_bytes: int = key(4 * 2**30, "Largest body of rows for a data set; a larger one is answered 413.", values.whole(1024, 2**40))
     max_json_depth: int = key(32, "Deepest nesting of a JSON body; a deeper one is answered 400.", values.whole(2, 200))

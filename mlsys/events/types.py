@@ -1,6 +1,6 @@
 """The stable names of all events, an event as a record, and patterns over the names."""
 
-import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,6 +25,12 @@ DATA_APPENDED = "data.appended"
 DATA_REVISED = "data.revised"
 SCHEDULE_MISSED = "schedule.missed"
 ACCURACY_DEGRADED = "accuracy.degraded"
+WEBHOOK_DISABLED = "webhook.disabled"
+NAMES = (
+    *(RUN_QUEUED, RUN_STARTED, RUN_SUCCEEDED, RUN_FAILED, RUN_CRASHED, RUN_CANCELLED),
+    *(MODEL_CREATED, MODEL_ACCEPTED, MODEL_REJECTED, MODEL_NOT_JUDGED, MODEL_PROMOTED, MODEL_DEMOTED),
+    *(PREDICTION_CREATED, DATA_APPENDED, DATA_REVISED, ACCURACY_DEGRADED, SCHEDULE_MISSED, WEBHOOK_DISABLED),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +51,14 @@ class SequencedEvent(Event):
         return {"type": self.type, "timestamp": rfc3339(self.timestamp), "sequence": self.sequence, "data": dict(self.data)}
 
 
-PATTERN = re.compile(r"\*|[a-z_]+\.\*|[a-z_]+\.[a-z_]+")
-PATTERN_RULE = "an event type such as model.rejected, all of a kind as in model.*, or * for every event"
-
-
 def matches(pattern: str, type: str) -> bool:
-    """Whether ``pattern`` (see PATTERN_RULE) takes in events of this type."""
+    """Whether ``pattern`` takes in events of this type: its name, all of a kind as in ``model.*``, or ``*``."""
     return pattern in ("*", type) or (pattern.endswith(".*") and type.startswith(pattern[:-1]))
+
+
+def no_event(patterns: Iterable[str]) -> str | None:
+    """What to tell a user whose patterns take in no event there is; None: they all do."""
+    wrong = [pattern for pattern in patterns if not any(matches(pattern, name) for name in NAMES)]
+    if not wrong:
+        return None
+    return f"No event is named {', '.join(wrong)}. Write *, a kind as in model.*, or names of {', '.join(NAMES)}."

@@ -11,6 +11,7 @@ class Growth:
         self._condition = threading.Condition()
         self._called: list[Callable[[], None]] = []
         self.seen = 0
+        self.closed = False
 
     def call(self, listener: Callable[[], None]) -> None:
         """Calls it at each wake-up. It must be quick and must not raise: setting a threading.Event, say."""
@@ -22,6 +23,11 @@ class Growth:
             self._condition.notify_all()
         for listener in self._called:
             listener()
+
+    def close(self) -> None:
+        """This process stops: whoever waits goes home."""
+        self.closed = True
+        self.wake()
 
     def wait(self, seen: int, seconds: float) -> None:
         """Until ``seen`` is old news, or for so long."""

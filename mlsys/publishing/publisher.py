@@ -44,7 +44,13 @@ class Publisher:
         self._bell.start()
         self._sequencer.start()
 
+    def number(self) -> None:
+        """Numbers what is committed now, where this process leads without having been started: for one command."""
+        while self._sequencer.round():
+            pass
+
     def stop(self) -> None:
+        self.growth.close()
         self._sequencer.stop()
         self._bell.stop()
         for relay in self._relays:

@@ -63,7 +63,7 @@ class EventLog:
     def after(
         self, sequence: int, *, until: int | None = None, limit: int = 500, patterns: Sequence[str] = (), model_name: str | None = None
     ) -> list[SequencedEvent]:
-        """At most ``limit`` events with a greater number, the lowest first; without ``patterns`` (types.PATTERN) of every type."""
+        """At most ``limit`` events with a greater number, the lowest first; without ``patterns`` (see types.matches) of every type."""
         query = _LOG.where(_s.sequence > sequence).limit(limit)
         if until is not None:
             query = query.where(_s.sequence <= until)

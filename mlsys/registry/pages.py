@@ -19,11 +19,11 @@ class Page(Generic[T]):
     next_cursor: str | None
 
 
-def encode(position: int) -> str:
-    return base64.urlsafe_b64encode(f"before:{position}".encode()).decode().rstrip("=")
+def encode(position: int, direction: str = "before") -> str:
+    return base64.urlsafe_b64encode(f"{direction}:{position}".encode()).decode().rstrip("=")
 
 
-def decode(cursor: str) -> int:
+def decode(cursor: str, direction: str = "before") -> int:
     """The position a cursor names. Raises Invalid for anything that encode() did not make."""
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
@@ -31,7 +31,7 @@ def decode(cursor: str) -> int:
         position = int(number)
     except (binascii.Error, ValueError):
         word, position = "", 0
-    if word != "before" or not 0 < position < 2**63 or encode(position) != cursor:
+    if word != direction or not 0 < position < 2**63 or encode(position, direction) != cursor:
         raise errors.Invalid({"cursor": "This is not a cursor that an earlier page gave as next_cursor."})
     return position
 

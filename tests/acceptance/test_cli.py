@@ -79,6 +79,17 @@ def test_runs__lists_and_shows(place: dict[str, Path], trained: list[str]) -> No
     assert "There is no run" in mlsys(place, "runs", "nothing", code=2).stderr
 
 
+def test_events__of_commands_have_their_numbers_without_a_server(place: dict[str, Path], trained: list[str]) -> None:
+    found = answered(place, "events", "--after", "0", "--model", "quick", "--type", "run.*,model.promoted")["items"]
+    assert [event["type"] for event in found[:4]] == ["run.queued", "run.started", "model.promoted", "run.succeeded"]
+    assert [event["sequence"] for event in found] == sorted(event["sequence"] for event in found)
+    latest = answered(place, "events", "--model", "quick", "--type", "model.created", "--limit", "1")["items"]
+    assert [event["data"]["model_version_id"] for event in latest] == [trained[1]]
+    assert f"model_version_id={trained[1]}" in mlsys(place, "events", "--limit", "200").stdout
+    assert "No event is named model.made" in mlsys(place, "events", "--type", "model.made", code=2).stderr
+    assert "mlsys serve" in mlsys(place, "events", "--follow", code=1).stderr
+
+
 def test_promote_and_demote__and_what_models_shows(place: dict[str, Path], trained: list[str]) -> None:
     first, second = trained
     promoted = answered(place, "promote", "quick", second, "--reason", "to try", "--expected-production", first)

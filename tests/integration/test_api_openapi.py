@@ -158,6 +158,8 @@ def test_answers__have_the_shape_that_the_document_says(world: World, document: 
         ("get", "/datasets/{name}/rows", "/datasets/documented/rows", None),
         ("get", "/datasets/{name}", "/datasets/documented", None),
         ("get", "/datasets", "/datasets", None),
+        ("get", "/events", "/events?limit=3", None),
+        ("get", "/events/stream", "/events/stream?after_sequence=never", None),  # a stream that is granted has no end
         ("post", "/schedules", "/schedules", {"name": "documented", **SCHEDULE}),
         ("get", "/schedules", "/schedules", None),
         ("get", "/schedules/{name}", "/schedules/documented", None),
