@@ -65,7 +65,7 @@ def test_relay__goes_on_after_a_restart_where_it_was(database_url: str, units: U
     first, second = Kept(), Kept()
     with running(database_url, {"kept": first}) as node:
         append(node.units, "a")
-        until(lambda: node.publisher.health()["sinks"]["kept"]["behind"] == 0)
+        until(lambda: node.publisher.health()["sinks"]["kept"]["sequence"] == 2)
     append(units, "while nothing ran")
     with running(database_url, {"kept": second}):
         until(lambda: second.got)
