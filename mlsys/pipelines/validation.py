@@ -117,7 +117,14 @@ def _best(evaluation: Mapping[str, Any], chosen: Mapping[str, Any]) -> Verdict:
     }
     best = min(scored, key=lambda one: (_mae(evaluation, scored[one]), one != evaluation["champion_id"]))
     notes = "".join(f"; {one['model_version_id']} not compared: {one['note']}" for one in earlier if not one["errors"])
-    found = _bound("not_worse_than_best", evaluation, scored[best], chosen, chosen["max_ratio_best"], f"best of {len(scored)}, {best},")
+    found = _bound(
+        "not_worse_than_best",
+        evaluation,
+        scored[best],
+        chosen,
+        max(chosen["max_ratio_best"], chosen["max_ratio"]),
+        f"best of {len(scored)}, {best},",
+    )
     return Verdict(**{**vars(found), "detail": found.detail + notes})
 
 

@@ -108,6 +108,7 @@ def test_judge__holds_a_candidate_against_the_best_of_the_last_champions() -> No
     assert "best of 3, old2," in detail
     assert "old1 not compared: gone" in detail
     assert judge(of | {"earlier": earlier(0.6)}, champion="champion", max_ratio_best=1.5).decision == "accepted"
+    assert judge(of | {"earlier": earlier(0.6)}, champion="champion", max_ratio=1.5).decision == "accepted"
 
 
 def test_judge__faulty_data_comes_first() -> None:
