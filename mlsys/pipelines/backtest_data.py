@@ -42,12 +42,15 @@ class Data:
         if self._spec.length is not None:
             start = (self._spec.steps[0].start if self._spec.expanding else origin) - self._spec.length
         window = Window(start=start, end=origin)
-        return self._rows(Window(start=start - self._before, end=origin), known_at=origin), window
+        return self._mended(self._rows(Window(start=start - self._before, end=origin), known_at=origin)), window
 
     def around(self, steps: Sequence[Window]) -> Raw:
-        """What forecasts of these steps see; of one step only where data is read anew."""
+        """What forecasts of these steps see. Of several steps later targets are there, for features to leave alone (see batches())."""
         window = Window(start=steps[0].start - self._before, end=max(step.end for step in steps) + self._after)
-        return self._rows(window, known_at=steps[0].start)
+        if len(steps) > 1:
+            return self._rows(window)
+        origin = steps[0].start
+        return self._mended(_before(self._rows(window, known_at=origin), origin, self.layout))
 
     def actuals(self) -> tuple[dict[featurise.Key, "pd.Series[float]"], DataUsed]:
         """The target as it is known now, by series and timestamp."""
@@ -58,18 +61,34 @@ class Data:
         return {key: frame[layout.target] for key, frame in _split(rows.whole, layout).items()}, rows.used
 
     def batches(self, steps: Sequence[Window]) -> list[Sequence[Window]]:
-        """Steps whose rows are computed at once: none overlaps another, so that each timestamp has one origin."""
+        """Steps whose rows are computed at once: none overlaps another, so that each timestamp has one origin.
+
+        By itself goes a step before which a target is not to be believed: whether it is may only be told from what came before the origin.
+        """
         if self.anew:
             return [[step] for step in steps]
+        alone = {step.start for step in steps if self._doubts(step)}
+        return [*self._apart([step for step in steps if step.start not in alone]), *([step] for step in steps if step.start in alone)]
+
+    def _apart(self, steps: Sequence[Window]) -> list[Sequence[Window]]:
+        if not steps:
+            return []
         starts, ends = (calendar.instants(pd.DatetimeIndex([getattr(step, end) for step in steps])) for end in ("start", "end"))
         stride = int(np.max(np.searchsorted(starts, ends) - np.arange(len(steps))))
         size = max(1, BATCH_ROWS // max(1, self.layout.horizon // self.layout.frequency))
         apart = [steps[first::stride] for first in range(min(stride, len(steps)))]
         return [some[at : at + size] for some in apart for at in range(0, len(some), size)]
 
-    def _rows(self, window: Window, *, known_at: datetime) -> Raw:
+    def _doubts(self, step: Window) -> bool:
+        self._ports.reporter.progress("look at targets", 0, 1)
+        past = self._rows(Window(start=step.start - self._before, end=step.start))
+        mended = self._mended(past)
+        return any(mended[key] is not frame for key, frame in past.items())
+
+    def _rows(self, window: Window, *, known_at: datetime | None = None) -> Raw:
+        """As read. ``known_at`` counts where data is read anew."""
         if self.anew:
-            return self._mended(self._read(self.layout, window, known_at).whole)
+            return _split(self._read(self.layout, window, known_at).whole, self.layout)
         if self._whole is None:
             self._whole = self._everything()
         cut = {key: _inside(frame, window) for key, frame in self._whole.items()}
@@ -80,14 +99,14 @@ class Data:
         start = EARLIEST if length is None else steps[0].start - length
         self._ports.reporter.progress("read", 0, 1)
         window = Window(start=start - self._before, end=max(step.end for step in steps) + self._after)
-        found = self._mended(self._read(self.layout, window, None).whole)
+        found = _split(self._read(self.layout, window, None).whole, self.layout)
         self._ports.reporter.progress("read", 1, 1)
         return found
 
-    def _mended(self, frame: pd.DataFrame) -> Raw:
+    def _mended(self, raw: Raw) -> Raw:
         """Without targets that cannot be, as in a training and a forecast; what is scored against is left as it is."""
         checks = definition.checks(self._spec.definition)
-        return checking.mended(_split(frame, self.layout), self.layout, checks, self._components, self._ports)
+        return checking.mended(raw, self.layout, checks, self._components, self._ports)
 
     def _read(self, layout: Layout, window: Window, known_at: datetime | None) -> windows.Rows:
         none = timedelta(0)
@@ -96,6 +115,12 @@ class Data:
 
 def _split(frame: pd.DataFrame, layout: Layout) -> Raw:
     return featurise.split(frame, layout) if len(frame) else {}
+
+
+def _before(raw: Raw, origin: datetime, layout: Layout) -> Raw:
+    """Without the targets from ``origin`` on."""
+    at = pd.Timestamp(origin)
+    return {key: frame.assign(**{layout.target: frame[layout.target].where(frame.index < at)}) for key, frame in raw.items()}
 
 
 def _inside(frame: pd.DataFrame, window: Window) -> pd.DataFrame:

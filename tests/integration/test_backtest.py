@@ -19,6 +19,9 @@ MODELS = {
     "banded": front.definition(model={"type": "lightgbm", "params": front.QUICK, "quantiles": [0.1, 0.5, 0.9]}),
     "sites": front.definition(**SITES),
     "dated": front.definition(**DATED),
+    "doubtful": front.definition(
+        source={"type": "parquet", "path": "doubtful.parquet"}, exogenous=[], checks={"impossible_target": {"low": 0}}
+    ),
     "local": front.definition(timezone="Europe/Amsterdam"),
 }
 RANGE = {"start_date": "2020-03-01", "end_date": "2020-03-10"}
@@ -118,6 +121,22 @@ def test_backtest__the_future_is_not_seen(world: World) -> None:
     assert after["prediction"][early].tolist() == before["prediction"][early].tolist()
     assert after["seasonal_naive"][early].tolist() == before["seasonal_naive"][early].tolist()
     assert after["prediction"][~early].tolist() != before["prediction"][~early].tolist()
+
+
+def test_backtest__what_is_not_to_be_believed_is_told_from_the_past_alone(world: World) -> None:
+    """Targets that cannot be are seen by no forecast; whether they can be does not depend on what came later."""
+    rows = front.hourly()
+    rows.loc[rows["time"].isin(pd.to_datetime(["2020-03-02T12:00Z", "2020-03-07T12:00Z"])), "power"] = -50.0
+    rows.to_parquet(world.data / "doubtful.parquet")
+    before = kept(world, backtest(world, "doubtful"))
+    assert before["actual"].min() == -50.0
+    assert before["seasonal_naive"].min() > 0
+    rows.loc[rows["time"] >= "2020-03-06", "power"] *= 1000
+    rows.to_parquet(world.data / "doubtful.parquet")
+    after = kept(world, backtest(world, "doubtful"))
+    early = before["issued_at"] <= "2020-03-06"
+    for name in ("prediction", "seasonal_naive", "climatology"):
+        assert after[name][early].tolist() == before[name][early].tolist()
 
 
 def test_backtest__lead_times_reach_beyond_a_day(world: World) -> None:
