@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+import tenacity
 
 import mlsys
 from mlsys import declarations, errors, health, sample
@@ -61,6 +62,13 @@ from mlsys.timetravel.reader import JobPort, Reader
 from mlsys.timetravel.verifying import Verifier
 
 _log = logging.getLogger(__name__)
+_patient = tenacity.Retrying(
+    retry=tenacity.retry_if_exception_type(errors.DatabaseUnavailable),
+    wait=tenacity.wait_fixed(1),
+    stop=tenacity.stop_after_delay(60),
+    before_sleep=lambda state: _log.warning("the database cannot be reached yet; waiting for it"),
+    reraise=True,
+)
 
 
 @dataclass(kw_only=True)
@@ -86,7 +94,10 @@ class System:
         """Database, schema, then work. ``recover=False`` leaves other runs in the queue alone: for a command that does just its own."""
         self.start_database()
         try:
-            self.services.schema.move("up")
+            if recover:
+                _patient(self.services.schema.move, "up")
+            else:
+                self.services.schema.move("up")
             grace = self.config.execution.grace_seconds
             self._started += [self.presence.release, self.data.close, partial(self.runner.stop, grace_seconds=grace)]
             self.presence.assert_held()
