@@ -61,7 +61,7 @@ def profile(data: bytes) -> profiles.Profile | None:
 
 def build_model(recipe: Mapping[str, Any], ports: base.Ports) -> base.Model:
     """The model component of a definition's ``model`` mapping. One that forecasts no quantiles has no such option."""
-    given = {name: value for name, value in recipe.items() if name != "quantiles" or value}
+    given = {name: value for name, value in recipe.items() if name != "tuning" and (name != "quantiles" or value)}
     return build.build(base.Model, given, ports=ports, field="model")
 
 

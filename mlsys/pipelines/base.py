@@ -221,12 +221,13 @@ class Feature(Component):
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
-    """One hyper-parameter that a request may set: its type and inclusive range, or the allowed choices."""
+    """One hyper-parameter that a request may set: its type and inclusive range, or the choices. ``log``: searched by its logarithm."""
 
     type: type
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] = ()
+    log: bool = False
 
 
 class FittedModel(ABC):
@@ -261,10 +262,14 @@ class FittedModel(ABC):
 
 
 class Model(Component):
-    """A recipe for a FittedModel. One whose constructor takes ``quantiles`` (levels, ascending) forecasts them."""
+    """A recipe for a FittedModel. One whose constructor takes ``quantiles`` (levels, ascending) forecasts them.
+
+    ``search``: the parameters that tuning tries, and from where to where; empty: there is nothing to tune.
+    """
 
     kind: ClassVar[str] = "model"
     parameters: ClassVar[Mapping[str, Parameter]] = {}
+    search: ClassVar[Mapping[str, Parameter]] = {}
     needs: ClassVar[tuple[str, ...]] = ()  # features that may not be switched off
 
     def settle(self, features: "pd.DataFrame", target: "pd.Series[float]", *, reporter: Reporter, threads: int = 1) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 Must import fast: it is used by the API and the command line. Nothing here opens a source or knows a data frame.
 """
 
+import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -123,7 +124,7 @@ def _component(kind: type[base.Component]) -> Callable[[Any, str], dict[str, Any
 
 def _model(value: Any, field: str) -> dict[str, Any]:
     spec = {"type": "lightgbm", "params": {}, "quantiles": [], **fields.mapping(value, field)}
-    unknown = {f"{field}.{n}": f"Unknown key; {options.nearest(n, ('type', 'params', 'quantiles'))}." for n in spec if n not in _MODEL_KEYS}
+    unknown = {f"{field}.{n}": f"Unknown key; {options.nearest(n, _MODEL_KEYS)}." for n in spec if n not in _MODEL_KEYS}
     if unknown:
         raise errors.Invalid(unknown)
     if not isinstance(spec["type"], str):
@@ -134,7 +135,20 @@ def _model(value: Any, field: str) -> dict[str, Any]:
     if levels and "quantiles" not in build.option_parameters(chosen):
         text = f"The model '{spec['type']}' forecasts no quantiles: leave the list empty ([]), or take another model."
         raise errors.Invalid({f"{field}.quantiles": text})
-    return {"type": spec["type"], "params": dict(spec["params"]), "quantiles": levels}
+    tuning = _tuning(spec["tuning"], chosen, f"{field}.tuning") if spec.get("tuning") is not None else {}
+    return {"type": spec["type"], "params": dict(spec["params"]), "quantiles": levels, **tuning}
+
+
+def _tuning(value: Any, chosen: type[base.Model], field: str) -> dict[str, Any]:
+    """Off is left out: what earlier releases stored says nothing of it."""
+    given = parameters.check(value, {"trials": base.Parameter(type=int, low=1, high=1000)}, field=field)
+    if "trials" not in given:
+        raise errors.Invalid({f"{field}.trials": "Say how many sets of parameters to try, such as 30."})
+    if not chosen.search:
+        raise errors.Invalid({field: "This model has no parameters to tune: leave it out."})
+    if importlib.util.find_spec("optuna") is None:
+        raise errors.Invalid({field: "Tuning needs a library that is not installed: pip install 'mlsys[tuning]'."})
+    return {"tuning": given}
 
 
 def _switches(kind: type[base.Component], defaults: Mapping[str, bool]) -> Callable[[Any, str], dict[str, Any]]:
@@ -231,7 +245,7 @@ def _contradictions(found: Mapping[str, Any]) -> dict[str, str]:
 
 
 _NOTHING: Any = None  # the ports of a component that takes none
-_MODEL_KEYS = ("type", "params", "quantiles")
+_MODEL_KEYS = ("type", "params", "quantiles", "tuning")
 _PARTS: Mapping[str, tuple[Callable[[Any, str], Any], Any]] = {
     "source": (_component(base.DataSource), None),
     "timestamp": (fields.column, None),

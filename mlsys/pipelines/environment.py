@@ -10,7 +10,7 @@ from typing import Any
 
 import mlsys
 
-LIBRARIES = ("mlsys", "numpy", "pandas", "pyarrow", "duckdb", "scipy", "lightgbm")
+LIBRARIES = ("mlsys", "numpy", "pandas", "pyarrow", "duckdb", "scipy", "lightgbm", "optuna", "holidays")
 
 
 def describe(*, threads: int, recipe: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from mlsys.pipelines.stages import Stage
 
 def settle(recipe: Mapping[str, Any], past: Features, ports: base.Ports) -> dict[str, Any]:
     """``recipe``: the definition's ``model`` mapping; back comes one with the parameters that were chosen. Raises Cancelled."""
+    if recipe.get("tuning"):
+        recipe = _tuned(recipe, past, ports)
     rows = past if past.active.all() else past.take(past.active)
     target = pd.Series(rows.target, index=rows.frame.index)
     reporter = Stage(name="settle", reporter=ports.reporter)
@@ -24,3 +26,14 @@ def settle(recipe: Mapping[str, Any], past: Features, ports: base.Ports) -> dict
     if chosen:
         ports.reporter.log(f"Settled on the training data: {', '.join(f'{name} = {value}' for name, value in chosen.items())}.")
     return {**recipe, "params": {**recipe["params"], **chosen}}
+
+
+def _tuned(recipe: Mapping[str, Any], past: Features, ports: base.Ports) -> dict[str, Any]:
+    from mlsys.pipelines import tuning  # an extra
+
+    found = tuning.tune(recipe, past.take(past.active), ports)
+    new = ", ".join(f"{name} = {value:.4g}" for name, value in found["params"].items() if name not in recipe["params"]) or "nothing better"
+    told = found["tuning"]
+    text = f"Tuned in {told['trials']} trials: MAE {told['mae']:.4g} in cross-validation, {told['mae_before']:.4g} before; {new}."
+    ports.reporter.log(text)
+    return found

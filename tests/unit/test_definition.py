@@ -96,6 +96,11 @@ def test_normalise__names_what_is_missing_and_what_is_meant() -> None:
             for levels in (0.5, "0.5", [0], [1.0], [-0.1], [0.1, 0.1], ["P10"], [True], None)
         ),
         ({"timestamp": "quantile_P10"}, "timestamp"),
+        ({"model": {"tuning": {"trials": 0}}}, "model.tuning.trials"),
+        ({"model": {"tuning": {}}}, "model.tuning.trials"),
+        ({"model": {"tuning": {"trails": 3}}}, "model.tuning.trails"),
+        ({"model": {"tuning": True}}, "model.tuning"),
+        ({"model": {"type": "climatology", "tuning": {"trials": 3}}}, "model.tuning"),
         ({"model": {"type": "seasonal_naive"}, "features": {"lags": False}}, "features.lags"),
         ({"validation": {"max_ratio": "big"}}, "validation.max_ratio"),
         ({"validation": {"min_day": 3}}, "validation.min_day"),

@@ -51,6 +51,15 @@ class LightGBM(base.Model):
         "seeds": base.Parameter(type=int, low=1, high=20),
     }
 
+    search: ClassVar[Mapping[str, base.Parameter]] = {
+        "learning_rate": base.Parameter(type=float, low=0.02, high=0.15, log=True),
+        "num_leaves": base.Parameter(type=int, low=8, high=96, log=True),
+        "min_child_samples": base.Parameter(type=int, low=5, high=200, log=True),
+        "feature_fraction": base.Parameter(type=float, low=0.3, high=1),
+        "bagging_fraction": base.Parameter(type=float, low=0.4, high=1),
+        "lambda_l2": base.Parameter(type=float, low=0.1, high=50, log=True),
+    }
+
     def __init__(self, *, params: Mapping[str, Any] | None = None, quantiles: Sequence[float] = ()) -> None:
         self._params = {**DEFAULTS, **{ALIASES.get(name, name): value for name, value in (params or {}).items()}}
         self._levels = tuple(quantiles)
