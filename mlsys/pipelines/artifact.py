@@ -13,6 +13,7 @@ from mlsys import errors
 from mlsys.pipelines import base, build, calendar, definition, featurise
 from mlsys.pipelines import profile as profiles
 from mlsys.pipelines.forecaster import Forecaster
+from mlsys.pipelines.scaling import Scaling
 
 FORMAT, VERSION = "mlsys-forecaster", 1
 
@@ -33,6 +34,7 @@ def to_bytes(forecaster: Forecaster, *, seen: profiles.Profile | None = None) ->
         "fitted": forecaster.fitted.to_data(),
         "clip": forecaster.clip,
         "reach": forecaster.reach,
+        "sizes": [[*key, size] for key, size in sorted(forecaster.scaling.sizes.items())],
         "trained": {"start": start.isoformat(), "end": end.isoformat(), "rows": rows},
         **({} if seen is None else {"seen": profiles.to_data(seen)}),
     }
@@ -76,7 +78,8 @@ def _forecaster(content: Mapping[str, Any], ports: base.Ports) -> Forecaster:
         components=featurise.components(features, ports),
     )
     low, high = content["clip"]
-    reach = content.get("reach")  # absent from what earlier versions stored
+    reach = content.get("reach")  # this and sizes are absent from what earlier versions stored
+    sizes = {tuple(key): float(size) for *key, size in content.get("sizes", [])}
     return Forecaster(
         setup=setup,
         model=content["model"],
@@ -85,4 +88,5 @@ def _forecaster(content: Mapping[str, Any], ports: base.Ports) -> Forecaster:
         clip=(float(low), float(high)),
         trained=(datetime.fromisoformat(trained["start"]), datetime.fromisoformat(trained["end"]), int(trained["rows"])),
         reach=(float(reach[0]), float(reach[1])) if reach else None,
+        scaling=Scaling(sizes=sizes),
     )

@@ -216,7 +216,8 @@ class Feature(Component):
     @abstractmethod
     def compute(self, series: "pd.DataFrame", rows: "pd.DatetimeIndex", issued: "pd.DatetimeIndex", layout: Layout) -> "pd.DataFrame":
         """Feature columns for ``rows`` (UTC). ``series``: the whole series by unique sorted UTC timestamp, target and exogenous as columns;
-        ``issued`` is each row's issue time: a target value may be used for a row only if its timestamp is before that row's issue time."""
+        ``issued`` is each row's issue time: a target value may be used for a row only if its timestamp is before that row's issue time.
+        Names of columns that are in the target's unit begin with ``target_``: several series are learnt each in its own."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -105,7 +105,7 @@ def contributions(forecaster: Forecaster, at: datetime, key: featurise.Key, spec
 
 
 def _added_up(forecaster: Forecaster, features: Features) -> dict[str, Any]:
-    found = forecaster.fitted.contributions(features.frame)
+    found = forecaster.contributions(features)
     if found is None:
         kind = forecaster.model["type"]
         raise errors.Invalid({"timestamp": f"A model of type {kind!r} does not tell what its forecasts are made of; leave this out."})

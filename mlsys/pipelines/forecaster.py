@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from mlsys import errors
-from mlsys.pipelines import base, calendar, names
-from mlsys.pipelines.featurise import Features, Floats, Setup
+from mlsys.pipelines import base, calendar, names, scaling
+from mlsys.pipelines.featurise import Features, Floats, Mask, Setup
+from mlsys.pipelines.scaling import AS_IT_IS, Scaling
 
 FEWEST_ROWS = 30
 
@@ -29,6 +30,7 @@ class Forecaster:
     clip: tuple[float, float]
     trained: tuple[datetime, datetime, int]
     reach: tuple[float, float] | None = None
+    scaling: Scaling = AS_IT_IS
 
     @property
     def quantiles(self) -> tuple[float, ...]:
@@ -46,13 +48,26 @@ class Forecaster:
         found = np.zeros((len(features), len(columns)))
         active = features.active
         if active.any():
-            rows = features.frame if active.all() else features.frame[active]
+            rows, size = self._rows(features)
             low, high = self._limits(features.reference[active])
-            found[active] = np.clip(self.fitted.predict(rows)[columns].to_numpy(dtype=np.float64), low[:, None], high[:, None])
+            raw = self.fitted.predict(rows)[columns].to_numpy(dtype=np.float64) * size[:, None]
+            found[active] = np.clip(raw, low[:, None], high[:, None])
         if not np.isfinite(found).all():
             raise errors.BadData(f"The model gave no number for {np.sum(~np.isfinite(found).all(axis=1))} of {len(found)} rows.")
         found[:, 1:].sort(axis=1)
         return pd.DataFrame(found, columns=columns, index=features.frame.index)
+
+    def contributions(self, features: Features) -> pd.DataFrame | None:
+        """Of the active rows, as FittedModel.contributions() gives them, in the target's unit."""
+        rows, size = self._rows(features)
+        found = self.fitted.contributions(rows)
+        return None if found is None else found.mul(size, axis=0)
+
+    def _rows(self, features: Features) -> tuple[pd.DataFrame, Floats]:
+        """The active rows as the model knows them, and the unit of each."""
+        chosen: slice | Mask = slice(None) if features.active.all() else features.active
+        size = self.scaling.of(features.keys[chosen])
+        return self.scaling.frame(features.frame[chosen], size), size
 
     def _limits(self, last: Floats) -> tuple[Floats, Floats]:
         """Lowest and highest forecast of each row. What never was negative (or never positive) in training stays so."""
@@ -71,7 +86,9 @@ def fit(
     fitting = features.take(features.active) if not features.active.all() else features
     if len(fitting) < FEWEST_ROWS:
         raise errors.TooFewRows(f"Only {len(fitting)} rows to fit a model to; at least {FEWEST_ROWS} are needed: widen the window.")
-    fitted = model.fit(fitting.frame, pd.Series(fitting.target, index=fitting.frame.index), reporter=reporter, threads=threads)
+    scaled = scaling.learn(fitting)
+    rows = scaled.apply(fitting)
+    fitted = model.fit(rows.frame, pd.Series(rows.target, index=rows.frame.index), reporter=reporter, threads=threads)
     change = fitting.target - fitting.reference
     change = np.append(change[np.isfinite(change)], 0.0)
     times = calendar.utc(calendar.instants(pd.DatetimeIndex(features.frame.index)))
@@ -83,4 +100,5 @@ def fit(
         clip=(float(features.target.min()), float(features.target.max())),
         trained=(times.min().to_pydatetime(), times.max().to_pydatetime(), len(fitting)),
         reach=(float(change.min()), float(change.max())) if fitted.extrapolates else None,
+        scaling=scaled,
     )

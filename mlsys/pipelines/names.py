@@ -1,6 +1,7 @@
 """Column names that several parts of a pipeline agree on. Imports nothing, so that a model's class can be looked at without pandas."""
 
 REFERENCE = "target_last"  # feature: the seasonal naive forecast (same time of day, last period that holds a value)
+TARGET = "target_"  # features: how the columns begin that are values of the target, in its unit
 TIMESTAMP = "timestamp"  # of kept predictions; what a destination gets is named as the source names it
 PREDICTION = "prediction"
 QUALITY = "quality"

@@ -8,16 +8,17 @@ from typing import Any
 
 import pandas as pd
 
-from mlsys.pipelines import artifact, base
+from mlsys.pipelines import artifact, base, scaling
 from mlsys.pipelines.featurise import Features
 from mlsys.pipelines.stages import Stage
 
 
 def settle(recipe: Mapping[str, Any], past: Features, ports: base.Ports) -> dict[str, Any]:
     """``recipe``: the definition's ``model`` mapping; back comes one with the parameters that were chosen. Raises Cancelled."""
+    active = past if past.active.all() else past.take(past.active)
+    rows = scaling.learn(active).apply(active)
     if recipe.get("tuning"):
-        recipe = _tuned(recipe, past, ports)
-    rows = past if past.active.all() else past.take(past.active)
+        recipe = _tuned(recipe, rows, ports)
     target = pd.Series(rows.target, index=rows.frame.index)
     reporter = Stage(name="settle", reporter=ports.reporter)
     reporter.progress("settle", 0, 1)
@@ -28,10 +29,10 @@ def settle(recipe: Mapping[str, Any], past: Features, ports: base.Ports) -> dict
     return {**recipe, "params": {**recipe["params"], **chosen}}
 
 
-def _tuned(recipe: Mapping[str, Any], past: Features, ports: base.Ports) -> dict[str, Any]:
+def _tuned(recipe: Mapping[str, Any], rows: Features, ports: base.Ports) -> dict[str, Any]:
     from mlsys.pipelines import tuning  # an extra
 
-    found = tuning.tune(recipe, past.take(past.active), ports)
+    found = tuning.tune(recipe, rows, ports)
     new = ", ".join(f"{name} = {value:.4g}" for name, value in found["params"].items() if name not in recipe["params"]) or "nothing better"
     told = found["tuning"]
     text = f"Tuned in {told['trials']} trials: MAE {told['mae']:.4g} in cross-validation, {told['mae_before']:.4g} before; {new}."
