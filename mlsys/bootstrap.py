@@ -60,6 +60,11 @@ from mlsys.timetravel.locks import ReadingLocks
 from mlsys.timetravel.predictions import PredictionReader
 from mlsys.timetravel.reader import JobPort, Reader
 from mlsys.timetravel.verifying import Verifier
+from mlsys.webhooks.dispatcher import Dispatcher
+from mlsys.webhooks.outbound import Outbound
+from mlsys.webhooks.retries import Schedule
+from mlsys.webhooks.sealing import Sealer
+from mlsys.webhooks.subscriptions import Subscriptions
 
 _log = logging.getLogger(__name__)
 _patient = tenacity.Retrying(
@@ -85,6 +90,7 @@ class System:
     leader: Leader
     scheduler: Scheduler
     publisher: Publisher
+    dispatcher: Dispatcher
     data: "Data"
     watch: Watch
     verifier: Verifier
@@ -111,6 +117,8 @@ class System:
                 self.scheduler.start()
                 self._started.append(self.publisher.stop)
                 self.publisher.start()
+                self._started.append(self.dispatcher.stop)
+                self.dispatcher.start()
                 self._started.append(self.data.housekeeping.stop)
                 self.data.housekeeping.start()
                 self._started.append(self.watch.stop)
@@ -207,6 +215,10 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
     publisher = Publisher(engine=engine, units=units, signals=signals, epoch=lambda: leader.epoch, clock=clock, sinks=sinks)
     recovery = Recovery(units=units, runner=runner, presence=presence, max_attempts=limits.max_attempts, delay=limits.delay)
     jobs = JobService(units=units, files=files, queue=queue)
+    outbound = Outbound(allowed_hosts=config.webhooks.allowed_hosts, timeout_seconds=config.webhooks.timeout_seconds)
+    sealer = Sealer(folder=config.home, key=config.webhooks.secret_key)
+    dispatcher = _dispatcher(config, units, clock, presence, outbound=outbound, sealer=sealer)
+    publisher.growth.call(dispatcher.wake)
     firings = Firings(jobs=jobs, grace=timedelta(seconds=config.scheduling.misfire_grace_seconds))
     scheduled = ScheduleService(units=units, clock=clock, jobs=jobs, firings=firings, declared=schedules)
     noting = Noting()
@@ -239,9 +251,19 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
                 "recovery": recovery.health,
                 "scheduler": scheduler.health,
                 "events": publisher.health,
+                "webhooks": dispatcher.health,
                 "artifacts": partial(health.artifacts, blobs),
             },
         ),
+        webhooks=Subscriptions(
+            units=units,
+            clock=clock,
+            outbound=outbound,
+            sealer=sealer,
+            overlap=timedelta(hours=config.webhooks.rotation_hours),
+            wake=dispatcher.wake,
+        ),
+        sealer=sealer,
         limits=Limits(
             max_body_bytes=config.server.max_body_bytes,
             max_upload_bytes=config.server.max_upload_bytes,
@@ -261,9 +283,24 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
         leader=leader,
         scheduler=scheduler,
         publisher=publisher,
+        dispatcher=dispatcher,
         data=data,
         watch=Watch(degradation=Degradation(units=units, accuracy=accuracy), signals=signals),
         verifier=Verifier(units=units, blobs=blobs, data=data.blobs),
+    )
+
+
+def _dispatcher(config: Config, units: Units, clock: Clock, presence: Presence, *, outbound: Outbound, sealer: Sealer) -> Dispatcher:
+    return Dispatcher(
+        units=units,
+        clock=clock,
+        outbound=outbound,
+        sealer=sealer,
+        schedule=Schedule(config.webhooks.retry_schedule),
+        owner=presence.owner,
+        alive=presence.alive,
+        threads=config.webhooks.threads,
+        keep=timedelta(days=config.retention.deliveries_days),
     )
 
 

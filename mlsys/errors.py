@@ -88,6 +88,10 @@ class RefusedAddress(Unanswered):
     """A host leads to an address that mlsys does not call."""
 
 
+class LostKey(Conflict):
+    """A stored secret was encrypted by a key that this process does not have."""
+
+
 class BadData(MlsysError):
     """The data of a run is not fit for it. Never retried: the same data would fail again."""
 

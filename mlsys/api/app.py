@@ -26,6 +26,7 @@ from mlsys.api import (
     schedules,
     schemas,
     system,
+    webhooks,
 )
 from mlsys.api.fields import Day, Flag, Instant
 from mlsys.api.services import Services
@@ -83,8 +84,23 @@ def create_app(services: Services, *, pages: Sequence[Blueprint] = ()) -> Flask:
     idempotency.register(app, services)
     problems.register(app)
     api = _documented(app)
-    for module in (datasets, jobs, production, runs, models, predictions, backtests, accuracy, explanations, schedules, events, system):
+    for module in (
+        datasets,
+        jobs,
+        production,
+        runs,
+        models,
+        predictions,
+        backtests,
+        accuracy,
+        explanations,
+        schedules,
+        events,
+        webhooks,
+        system,
+    ):
         api.register_blueprint(module.build(services))
+    api.register_blueprint(webhooks.build_deliveries(services))
     idempotency.document(api)
     for page in pages:
         app.register_blueprint(page)

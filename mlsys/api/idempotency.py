@@ -15,6 +15,7 @@ from mlsys.api import jobs, problems
 from mlsys.api.services import Services
 from mlsys.events import types
 from mlsys.registry.idempotency import Stored
+from mlsys.registry.webhooks import Sealed
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ PARAMETER = {
     "While the first is still in progress: 409.",
 }
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
-_KEPT = ("Content-Type", "Location", "Preference-Applied")
+_KEPT = ("Content-Type", "Location", "Preference-Applied", "Cache-Control")
 _PROMOTIONS = (types.MODEL_PROMOTED, types.MODEL_DEMOTED)
 
 
@@ -65,9 +66,8 @@ def register(app: Flask, services: Services) -> None:
     @app.after_request
     def keep(response: Response) -> Response:
         if "serving" in g and 200 <= response.status_code < 300 and "Idempotent-Replayed" not in response.headers:
-            headers = {name: response.headers[name] for name in _KEPT if name in response.headers}
             try:
-                services.keys.answer({"status": response.status_code, "headers": headers, "body": response.get_data(as_text=True)})
+                services.keys.answer(_kept(services, response))
             except errors.MlsysError:
                 _log.warning("the answer to a request with an idempotency key was not kept")
         return response
@@ -94,6 +94,16 @@ def document(api: Any) -> None:
             operations["post"].setdefault("parameters", []).append(PARAMETER)
 
 
+def _kept(services: Services, response: Response) -> dict[str, Any]:
+    """What is stored of an answer; encrypted where it holds a secret."""
+    headers = {name: response.headers[name] for name in _KEPT if name in response.headers}
+    body, key_id = response.get_data(as_text=True), None
+    if response.cache_control.no_store:
+        sealed = services.sealer.seal(body)
+        body, key_id = sealed.text, sealed.key_id
+    return {"status": response.status_code, "headers": headers, "body": body, "key_id": key_id}
+
+
 def _fingerprint() -> Callable[[], str]:
     """Of address, query and body; only what is left of the body is read for it."""
     digest = hashlib.sha256()
@@ -112,7 +122,10 @@ def _fingerprint() -> Callable[[], str]:
 def _again(services: Services, stored: Stored) -> Response:
     """The answer that was given, or if it was lost the one that tells of what was done."""
     if stored.answer is not None:
-        response = Response(stored.answer["body"], status=stored.answer["status"], headers=stored.answer["headers"])
+        body, key_id = stored.answer["body"], stored.answer.get("key_id")
+        if key_id is not None:
+            body = services.sealer.open(Sealed(text=body, key_id=key_id))
+        response = Response(body, status=stored.answer["status"], headers=stored.answer["headers"])
     else:
         response = _told(services, stored)
     response.headers["Idempotent-Replayed"] = "true"

@@ -19,6 +19,8 @@ from mlsys.scheduling.service import ScheduleService
 from mlsys.timetravel.datasets import DatasetService
 from mlsys.timetravel.predictions import PredictionReader
 from mlsys.timetravel.reader import Reader
+from mlsys.webhooks.sealing import Sealer
+from mlsys.webhooks.subscriptions import Subscriptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,5 +49,7 @@ class Services:
     waiter: RunWaiter
     follower: Follower
     health: Callable[[], dict[str, Any]]
+    webhooks: Subscriptions
+    sealer: Sealer
     limits: Limits
     version: str

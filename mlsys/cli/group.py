@@ -25,6 +25,7 @@ COMMANDS = {
     "datasets": ("datasets", "Append-only data sets: list, create, show, append, rows."),
     "schedules": ("schedules", "What runs when: list, show, create, update, delete, pause, resume, trigger."),
     "events": ("events", "What happened, in order; --follow goes on with what happens."),
+    "webhooks": ("webhooks", "Who is told of which events: list, add, show, change, test, rotate, replay, remove."),
     "verify": ("verify", "Check promotion chains and stored files against their hashes."),
     "db": ("db", "Move the database's schema: upgrade, downgrade, current."),
     "check-config": ("check_config", "Check the configuration and print what is in force."),

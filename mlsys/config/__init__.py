@@ -12,7 +12,21 @@ from typing import Any
 
 from mlsys import errors
 from mlsys.config import layers, schema
-from mlsys.config.schema import Artifacts, Config, Data, Database, Described, Execution, Logging, Scheduling, Server, describe, in_force
+from mlsys.config.schema import (
+    Artifacts,
+    Config,
+    Data,
+    Database,
+    Described,
+    Execution,
+    Logging,
+    Retention,
+    Scheduling,
+    Server,
+    Webhooks,
+    describe,
+    in_force,
+)
 from mlsys.config.values import Given, UnfitError
 
 __all__ = [
@@ -23,8 +37,10 @@ __all__ = [
     "Described",
     "Execution",
     "Logging",
+    "Retention",
     "Scheduling",
     "Server",
+    "Webhooks",
     "describe",
     "in_force",
     "load",

@@ -126,6 +126,36 @@ class Scheduling(Section):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
+class Webhooks(Section):
+    allowed_hosts: tuple[str, ...] = key(
+        [],
+        "Hosts that webhooks may call although their addresses are not public, as their URLs spell them.",
+        values.several(values.text("a host name or address", pattern=r"[^\s/,]+"), separator=","),
+    )
+    retry_schedule: tuple[float, ...] = key(
+        [5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400],
+        "Seconds between attempts, up to a fifth added by chance; when the last has failed as well, the webhook is disabled.",
+        values.several(values.number(0, 2_592_000), separator=","),
+    )
+    timeout_seconds: float = key(15, "An attempt that takes longer has failed.", values.number(0.1, 300))
+    threads: int = key(32, "Attempts made at the same time; no endpoint gets all of them.", values.whole(1, 256))
+    rotation_hours: float = key(24, "How long a replaced secret still signs, beside the new one.", values.number(0, 8760))
+    secret_key: str = key(
+        "",
+        "Key that encrypts secrets, 32 bytes in URL-safe base64; empty: webhooks.key under home. Processes with other homes need the same.",
+        values.text("32 bytes in URL-safe base64, or empty", pattern=r"|[A-Za-z0-9_-]{43}="),
+        secret=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Retention(Section):
+    deliveries_days: float = key(
+        30, "How long delivered events stay in the log of deliveries; others stay until they are delivered.", values.number(0.001, 36_500)
+    )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Logging(Section):
     level: str = key(
         "info", "Least severe level that is logged: debug, info, warning or error.", values.choice("debug", "info", "warning", "error")
@@ -147,6 +177,8 @@ class Config:
     artifacts: Artifacts = field(default_factory=Artifacts)
     execution: Execution = field(default_factory=Execution)
     scheduling: Scheduling = field(default_factory=Scheduling)
+    webhooks: Webhooks = field(default_factory=Webhooks)
+    retention: Retention = field(default_factory=Retention)
     logging: Logging = field(default_factory=Logging)
     models: Mapping[str, Mapping[str, Any]] = key({}, "The models, as {name: definition}.", values.mapping(), free=True)
     schedules: Mapping[str, Mapping[str, Any]] = key({}, "What runs when, as {name: schedule}.", values.mapping(), free=True)

@@ -13,6 +13,7 @@ from mlsys.events.outbox import Outbox
 from mlsys.events.signals import Signals
 from mlsys.events.types import Event
 from mlsys.registry.datasets import DatasetRepository
+from mlsys.registry.deliveries import DeliveryRepository
 from mlsys.registry.episodes import EpisodeRepository
 from mlsys.registry.events import EventLog
 from mlsys.registry.firings import FiringRepository
@@ -24,6 +25,7 @@ from mlsys.registry.promotions import PromotionRepository
 from mlsys.registry.runs import RunRepository
 from mlsys.registry.schedules import ScheduleRepository
 from mlsys.registry.versions import VersionRepository
+from mlsys.registry.webhooks import WebhookRepository
 from mlsys.storage.database import translated
 
 _GUARD = sa.text(
@@ -59,6 +61,8 @@ class UnitOfWork:
     importances: ImportanceRepository
     schedules: ScheduleRepository
     firings: FiringRepository
+    webhooks: WebhookRepository
+    deliveries: DeliveryRepository
     inventory: InventoryRepository
 
     def __init__(
@@ -93,6 +97,8 @@ class UnitOfWork:
         self.importances = ImportanceRepository(connection=connection, clock=self._clock)
         self.schedules = ScheduleRepository(connection=connection, clock=self._clock)
         self.firings = FiringRepository(connection=connection, clock=self._clock, outbox=self.events)
+        self.webhooks = WebhookRepository(connection=connection, clock=self._clock, past=self._as_of is not None)
+        self.deliveries = DeliveryRepository(connection=connection, clock=self._clock)
         self.inventory = InventoryRepository(connection=connection)
         return self
 

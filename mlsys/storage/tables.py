@@ -1,6 +1,6 @@
 """The tables as SQLAlchemy Core sees them, for building queries. Their DDL lives in migrations/; a test compares the two."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Integer, MetaData, Table, Text
+from sqlalchemy import REAL, BigInteger, Boolean, Column, Date, DateTime, Integer, MetaData, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData()
@@ -234,4 +234,58 @@ event_cursors = Table(
     Column("sink", Text, primary_key=True),
     Column("sequence", BigInteger, nullable=False),
     Column("moved_at", _INSTANT, nullable=False),
+)
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("seq", BigInteger, primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("definition", JSONB, nullable=False),
+    Column("deleted", Boolean, nullable=False),
+    Column("created_at", _INSTANT, nullable=False),
+)
+webhook_state = Table(
+    "webhook_state",
+    metadata,
+    Column("webhook_id", Text, primary_key=True),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+)
+webhook_secrets = Table(
+    "webhook_secrets",
+    metadata,
+    Column("seq", BigInteger, primary_key=True),
+    Column("webhook_id", Text, nullable=False),
+    Column("sealed", Text, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("created_at", _INSTANT, nullable=False),
+    Column("expires_at", _INSTANT),
+)
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("webhook_id", Text, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("next_attempt_at", _INSTANT),
+    Column("first_attempt_at", _INSTANT),
+    Column("finished_at", _INSTANT),
+    Column("owner", BigInteger),
+    Column("created_at", _INSTANT, nullable=False),
+)
+delivery_attempts = Table(
+    "delivery_attempts",
+    metadata,
+    Column("delivery_id", BigInteger, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("at", _INSTANT, nullable=False),
+    Column("status", Integer),
+    Column("latency_ms", REAL, nullable=False),
+    Column("error", Text),
+    Column("next_attempt_at", _INSTANT),
 )

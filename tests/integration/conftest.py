@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import front
+import hooking
 import pytest
 import sqlalchemy as sa
 from registries import START
@@ -28,7 +29,7 @@ MODELS = {
 @pytest.fixture(scope="module")
 def world(embedded_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[front.World]:
     url = embedded_server.clone()
-    with front.started(tmp_path_factory.mktemp("world"), url, MODELS) as found:
+    with front.started(tmp_path_factory.mktemp("world"), url, MODELS, **hooking.ALLOWED) as found:
         yield found
     embedded_server.drop(url)
 

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import front
+import hooking
 import pytest
 import registries
 from front import World
 
 PAST = {"start_date": "2020-03-01", "end_date": "2020-03-02", "step": "P1D"}
 SCHEDULE = {"kind": "train", "model_name": "quick", "cron": "@daily", "window": {"start": "-P30D", "end": "PT0S"}}
+HOOK: Any = {"url": "http://127.0.0.1:1/", "events": ["data.*"]}
 METHODS = {"get", "put", "post", "delete", "patch", "head", "options", "trace"}
 
 
@@ -120,6 +122,9 @@ def test_answers__have_the_shape_that_the_document_says(world: World, document: 
     version = run["result"]["model_version_id"]
     other = front.train(world.client, promote="never", end_date="2020-03-10")["result"]["model_version_id"]
     promote = {"model_name": "quick", "model_version_id": other}
+    hook = hooking.subscribe(world.client, HOOK["url"])["id"]
+    hooking.emit(world.system.services.units)
+    delivery = hooking.until(lambda: [d for d in hooking.deliveries(world.client, hook) if d["attempts"]])[0]["id"]
     calls: list[tuple[str, str, str, Any]] = [
         ("post", "/job/train", "/job/train", front.TRAIN),
         ("post", "/job/predict", "/job/predict", front.PREDICT),
@@ -168,6 +173,16 @@ def test_answers__have_the_shape_that_the_document_says(world: World, document: 
         ("post", "/schedules/{name}/trigger", "/schedules/documented/trigger", None),
         ("put", "/schedules/{name}", "/schedules/documented", SCHEDULE),
         ("delete", "/schedules/{name}", "/schedules/documented", None),
+        ("post", "/webhooks", "/webhooks", HOOK),
+        ("get", "/webhooks", "/webhooks", None),
+        ("get", "/webhooks/{id}", f"/webhooks/{hook}", None),
+        ("patch", "/webhooks/{id}", f"/webhooks/{hook}", {"description": "documented"}),
+        ("get", "/webhooks/{id}/deliveries", f"/webhooks/{hook}/deliveries", None),
+        ("post", "/webhooks/{id}/test", f"/webhooks/{hook}/test", None),
+        ("post", "/webhooks/{id}/replay", f"/webhooks/{hook}/replay?after_sequence=0", None),
+        ("post", "/deliveries/{id}/redeliver", f"/deliveries/{delivery}/redeliver", None),
+        ("post", "/webhooks/{id}/rotate", f"/webhooks/{hook}/rotate", None),
+        ("delete", "/webhooks/{id}", f"/webhooks/{hook}", None),
     ]
     for method, path, address, body in calls:
         answer = world.client.open(address, method=method, json=body)

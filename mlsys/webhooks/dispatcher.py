@@ -1,0 +1,276 @@
+"""Brings events to webhooks. One thread talks to the database, in one transaction a round: it notes what came of attempts, makes the
+rows of new events, and claims what is due; others send (lanes.py). Every process does this, the leader and the standbys.
+
+Nothing is lost with the process: a claim names it, so whatever it held is free again once it is gone, and an attempt that was made but not
+noted is made once more.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from mlsys import errors
+from mlsys.clock import Clock, rfc3339
+from mlsys.events import types
+from mlsys.registry.deliveries import Attempted, Claimed, State
+from mlsys.registry.unit_of_work import UnitOfWork, Units
+from mlsys.webhooks import retries, signing
+from mlsys.webhooks.lanes import Lanes
+from mlsys.webhooks.outbound import Outbound
+from mlsys.webhooks.retries import Schedule
+from mlsys.webhooks.sealing import Sealer
+
+_log = logging.getLogger(__name__)
+_POLL = 1.0
+_AGAIN = 0.5
+_SWEEP = 5.0
+_PURGE = 600.0
+_STEP, _MOST = 100, 1000  # events that an endpoint's rows are made of at once, and rows it may have under way
+_BATCH = 256
+_GRACE = 5.0  # for attempts on their way when the process stops
+_SILENT = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    """What came of an attempt. ``gone``: the endpoint asked for no more; ``given_up``: that was the last attempt."""
+
+    claimed: Claimed
+    attempted: Attempted
+    gone: bool
+    given_up: bool
+
+
+class _Every:
+    """Due at first, and each time so many seconds have passed since it was."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._next = 0.0
+
+    def due(self) -> bool:
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + self._seconds
+        return True
+
+
+class Dispatcher:
+    """``owner`` names this process, ``alive`` tells which of all are. ``keep``: how long what has arrived is remembered."""
+
+    def __init__(
+        self,
+        *,
+        units: Units,
+        clock: Clock,
+        outbound: Outbound,
+        sealer: Sealer,
+        schedule: Schedule,
+        owner: int,
+        alive: Callable[[], Sequence[int]],
+        threads: int,
+        keep: timedelta,
+    ) -> None:
+        self._units = units
+        self._clock = clock
+        self._outbound = outbound
+        self._sealer = sealer
+        self._schedule = schedule
+        self._owner = owner
+        self._alive = alive
+        self._keep = keep
+        self._lanes: Lanes[Claimed] = Lanes(threads=threads, send=self._send)
+        self._answers: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
+        self._unnoted: list[_Answer] = []
+        self._last = ""
+        self._woken = threading.Event()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._sweeping, self._purging = _Every(_SWEEP), _Every(_PURGE)
+        self._done = time.monotonic()
+
+    def start(self) -> None:
+        """Raises ConfigError when the key of the secrets cannot be used."""
+        _log.debug("secrets of webhooks are sealed by key %s", self._sealer.key_id)
+        self._stopping.clear()
+        self._lanes.start()
+        self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Waits a while for what is on its way, notes it, and gives back the rest."""
+        self._stopping.set()
+        self.wake()
+        if self._thread is not None:
+            self._thread.join()
+            self._lanes.stop(grace_seconds=_GRACE)
+            try:
+                self._note()
+            except errors.Unavailable:
+                _log.warning("some webhook deliveries could not be noted; they will be sent once more")
+        self._outbound.close()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def health(self) -> dict[str, Any]:
+        """``disabled``: ids of webhooks that were given up; ``unreadable``: how many have a secret that this process cannot decrypt.
+
+        Without the database, which is asked for itself, this part just waits.
+        """
+        try:
+            with self._units() as unit:
+                enabled, others = unit.webhooks.count()
+                disabled = unit.webhooks.disabled()
+                unreadable = unit.webhooks.sealed_elsewhere(self._sealer.key_id) if enabled or others else 0
+                pending, retrying, oldest = unit.deliveries.waiting()
+        except errors.Unavailable as error:
+            return {"status": "degraded", "error": type(error).__name__}
+        lives = self._thread is not None and self._thread.is_alive() and self._lanes.alive
+        silent = time.monotonic() - self._done > _SILENT
+        found: dict[str, Any] = {
+            "status": "down" if not lives else "degraded" if silent or disabled or unreadable else "ok",
+            "enabled": enabled,
+            "paused": others - len(disabled),
+            "disabled": disabled,
+            "pending": pending,
+            "retrying": retrying,
+            "oldest_pending_seconds": None if oldest is None else round(oldest, 1),
+        }
+        return found | ({"unreadable": unreadable} if unreadable else {})
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._woken.clear()
+            try:
+                more = self._round()
+                self._done = time.monotonic()
+            except errors.Unavailable as error:
+                _log.debug("webhooks wait: %s", error.message)  # health tells of the database
+                more = self._stopping.wait(_AGAIN)
+            except Exception:
+                _log.exception("webhooks: a round failed, the next will try again")
+                more = self._stopping.wait(_AGAIN)
+            if not more:
+                self._woken.wait(_POLL)
+
+    def _round(self) -> bool:
+        """Whether there may be more to do at once."""
+        if self._purging.due():
+            self._purge()
+        held = self._lanes.in_hand()  # before the answers: what is answered in between is in both
+        self._collect()
+        limit, rooms = self._lanes.rooms()
+        alive = self._alive() if self._sweeping.due() else None
+        with self._units() as unit:
+            if alive is not None:
+                held = [*held, *(answer.claimed.id for answer in self._unnoted)]
+                unit.deliveries.free(owner=self._owner, held=held, alive=alive)
+            self._settle(unit)
+            moved = unit.deliveries.advance(step=_STEP, most=_MOST)
+            claimed = unit.deliveries.claim(
+                owner=self._owner,
+                key_id=self._sealer.key_id,
+                room=self._lanes.usual_room,
+                rooms=rooms,
+                after=self._last,
+                limit=min(limit, _BATCH),
+            )
+            unit.commit()
+        self._unnoted.clear()
+        if claimed:
+            self._last = claimed[-1].webhook_id
+            self._lanes.put(claimed)
+        return moved or bool(claimed) or not self._answers.empty()
+
+    def _note(self) -> None:
+        """Just what came of attempts."""
+        self._collect()
+        with self._units() as unit:
+            self._settle(unit)
+            unit.commit()
+        self._unnoted.clear()
+
+    def _collect(self) -> None:
+        while not self._answers.empty():
+            self._unnoted.append(self._answers.get())
+
+    def _settle(self, unit: UnitOfWork) -> None:
+        unwanted = self._lanes.unwanted()
+        if unwanted:
+            unit.deliveries.hand_back(unwanted, owner=self._owner)
+        if not self._unnoted:
+            unit.deliveries.may_be_lost()
+            return
+        last = [answer for answer in self._unnoted if answer.gone or answer.given_up]
+        for id in sorted({answer.claimed.webhook_id for answer in last}):
+            unit.webhooks.lock(id)  # before any delivery, as those who change a webhook do
+        unit.deliveries.record([answer.attempted for answer in self._unnoted], owner=self._owner)
+        for answer in last:
+            self._stop(unit, answer)
+
+    def _stop(self, unit: UnitOfWork, answer: _Answer) -> None:
+        """Disables an endpoint that asked for it, or to which nothing has come through since this delivery was first tried.
+
+        Where others came through meanwhile it is this one event that the receiver does not take: that one has failed, and no more.
+        """
+        claimed, attempted = answer.claimed, answer.attempted
+        if not answer.gone and unit.deliveries.succeeded_since(claimed.webhook_id, claimed.first_attempt_at or attempted.at):
+            _log.warning("webhook %s: event %s was given up; others arrive", claimed.webhook_id, claimed.sequence)
+            return
+        unit.deliveries.again(claimed.id)  # once the endpoint is enabled again
+        found = unit.webhooks.find(claimed.webhook_id)
+        if found is None or not found.webhook.enabled:
+            return
+        why = "it answered 410 Gone" if answer.gone else f"all {self._schedule.attempts} attempts failed; the last: {attempted.error}"
+        told = {"reason": f"Event {claimed.sequence} could not be delivered: {why}.", "at": rfc3339(attempted.at)}
+        unit.webhooks.define(replace(found.webhook, enabled=False, disabled=told))
+        # without the URL, which may hold a token: others hear of this
+        data = {"webhook_id": claimed.webhook_id, "description": found.webhook.description, "sequence": claimed.sequence, **told}
+        unit.events.append(types.WEBHOOK_DISABLED, data)
+        self._lanes.drop(claimed.webhook_id)
+        _log.warning("webhook %s is disabled: %s", claimed.webhook_id, told["reason"])
+
+    def _purge(self) -> None:
+        """What arrived longer ago than is to be remembered."""
+        before = self._clock.now() - self._keep
+        more = True
+        while more and not self._stopping.is_set():
+            with self._units() as unit:
+                unit.webhooks.forget_secrets()
+                more = unit.deliveries.purge(before=before, limit=1000) == 1000
+                unit.commit()
+
+    def _send(self, claimed: Claimed) -> None:
+        """One attempt, in a thread of the lanes."""
+        now, begin = self._clock.now(), time.monotonic()
+        status, error, retry_after = None, None, None
+        try:
+            message = signing.message(sequence=claimed.sequence, type=claimed.type, timestamp=claimed.timestamp, data=claimed.data)
+            headers = signing.headers(message, self._sealer.open_all(claimed.secrets), now)
+            reply = self._outbound.post(claimed.url, message.body, headers)
+            status, error, retry_after = reply.status, retries.failure(reply.status), reply.headers.get("retry-after")
+        except errors.MlsysError as caught:
+            error = caught.message
+        except Exception:
+            _log.exception("webhook %s: an attempt failed", claimed.webhook_id)
+            error = "Something unexpected went wrong; the log of mlsys has the details."
+        latency = round((time.monotonic() - begin) * 1000, 1)
+        self._answers.put(self._answer(claimed, now, status, error, latency, retry_after))
+        self.wake()
+
+    def _answer(
+        self, claimed: Claimed, now: datetime, status: int | None, error: str | None, latency_ms: float, retry_after: str | None
+    ) -> _Answer:
+        gone = status == retries.GONE
+        next = None if error is None or gone else self._schedule.next(claimed.tries + 1, self._clock.now(), retry_after)
+        given_up = error is not None and not gone and next is None
+        state: State = "delivered" if error is None else "failed" if given_up else "pending"
+        attempted = Attempted(id=claimed.id, at=now, status=status, latency_ms=latency_ms, error=error, state=state, next_attempt_at=next)
+        return _Answer(claimed=claimed, attempted=attempted, gone=gone, given_up=given_up)
