@@ -44,6 +44,7 @@ from mlsys.registry.idempotency import Keys
 from mlsys.registry.production import Production
 from mlsys.registry.schema import Schema
 from mlsys.registry.unit_of_work import UnitOfWork, Units
+from mlsys.scheduling import specs
 from mlsys.scheduling.firing import Firings
 from mlsys.scheduling.scheduler import Scheduler
 from mlsys.scheduling.service import ScheduleService
@@ -219,8 +220,11 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
     sealer = Sealer(folder=config.home, key=config.webhooks.secret_key)
     dispatcher = _dispatcher(config, units, clock, presence, outbound=outbound, sealer=sealer)
     publisher.growth.call(dispatcher.wake)
-    firings = Firings(jobs=jobs, grace=timedelta(seconds=config.scheduling.misfire_grace_seconds))
-    scheduled = ScheduleService(units=units, clock=clock, jobs=jobs, firings=firings, declared=schedules)
+    backfills = BackfillService(units=units, clock=clock, queue=queue)
+    backtests = BacktestService(units=units, queue=queue, ports=quiet)
+    makers = specs.makers(jobs=jobs, backfills=backfills, backtests=backtests)
+    firings = Firings(makers=makers, grace=timedelta(seconds=config.scheduling.misfire_grace_seconds))
+    scheduled = ScheduleService(units=units, clock=clock, jobs=jobs, makers=makers, firings=firings, declared=schedules)
     noting = Noting()
     store = Store(units=units, clock=clock, leader=leader, firings=firings, noting=noting, launch=runner.launch)
     scheduler = Scheduler(store=store, noting=noting, leader=leader, units=units, clock=clock, reconcile=scheduled.reconcile)
@@ -230,8 +234,8 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
     services = Services(
         jobs=jobs,
         schedules=scheduled,
-        backfills=BackfillService(units=units, clock=clock, queue=queue),
-        backtests=BacktestService(units=units, queue=queue, ports=quiet),
+        backfills=backfills,
+        backtests=backtests,
         production=Production(units=units, blobs=blobs),
         datasets=data.service,
         reader=data.reader,

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 RunKind = Literal["train", "predict", "backfill", "replay", "backtest"]
 PredictionSource = Literal["live", "backfill", "replay", "backtest"]
-ScheduleKind = Literal["train", "predict"]
+ScheduleKind = Literal["train", "predict", "backfill", "backtest"]
 Misfire = Literal["run_once", "skip", "run_all"]
 Overlap = Literal["skip", "queue"]
 RunStatus = Literal["queued", "running", "cancelling", "succeeded", "failed", "crashed", "cancelled", "skipped"]
@@ -377,7 +377,7 @@ class DataFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """What runs when. ``window``: {start, end} as durations from the fire time; ``params``: hyper-parameters of a training.
+    """What runs when. ``window``: {start, end} as durations from the fire time; ``params``: what else the kind takes.
 
     ``misfire``: what becomes of firings that were missed; ``overlap``: of one that is due while a run of this schedule goes on.
     """

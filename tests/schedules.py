@@ -44,16 +44,17 @@ class Timed:
         return [(run.trigger["fire_time"][11:16], run.error["kind"] if run.error else run.status) for run in self.runs(name)]
 
     def settled(self) -> None:
-        """Waits until a round has begun and ended with nothing left that is due, and no run is left to work on."""
+        """Waits until nothing is due and not recorded, and no run is left to work on."""
         running = self.system.scheduler._running
         if running is not None:
             running.wakeup()  # with a clock that stands still it would sleep for a second
-        until(lambda: self.overdue() == 0 and not self.system.runner.pending)
+        until(lambda: self._open() == 0)
 
-    def overdue(self) -> int:
+    def _open(self) -> int:
+        due = sa.select(sa.func.count()).where(tables.schedule_state.c.next_fire_time <= self.clock.now())
+        going = sa.select(sa.func.count()).where(tables.run_state.c.status.in_(["queued", "running", "cancelling"]))
         with self.system.engine.connect() as connection:
-            query = sa.select(sa.func.count()).where(tables.schedule_state.c.next_fire_time <= self.clock.now())
-            return int(connection.execute(query).scalar_one())
+            return sum(int(connection.execute(query).scalar_one()) for query in (due, going))
 
     def move(self, **by: float) -> None:
         """Moves the clock, and lets the scheduler act on it."""

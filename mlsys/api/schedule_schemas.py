@@ -27,7 +27,10 @@ class ReplaceScheduleBody(ma.Schema):
     )
     timezone = fields.String(metadata={"description": "Zone that cron is read in; default UTC."})
     window = fields.Nested(WindowBody, required=True)
-    params = fields.Dict(keys=fields.String(), metadata={"description": "Hyper-parameters of a training."})
+    params = fields.Dict(
+        keys=fields.String(),
+        metadata={"description": "Of a training its hyper-parameters; of a backfill step; of a backtest step, refit, window, horizon."},
+    )
     misfire = fields.String(metadata={"enum": list(get_args(Misfire)), "description": "What becomes of missed firings; default run_once."})
     overlap = fields.String(
         metadata={"enum": list(get_args(Overlap)), "description": "When one is due and the run before has not ended; default skip."}

@@ -30,7 +30,13 @@ def _described(*, required: bool) -> Callable[[Command], Command]:
         for option in (
             click.option("--overlap", type=click.Choice(get_args(Overlap)), help="When the run before has not ended (default skip)."),
             click.option("--misfire", type=click.Choice(get_args(Misfire)), help="What becomes of missed firings (default run_once)."),
-            click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="Hyper-parameter of a training; may be repeated."),
+            click.option(
+                "--param",
+                "params",
+                multiple=True,
+                metavar="NAME=VALUE",
+                help="Hyper-parameter of a training, or step=P1D of a backfill; repeatable.",
+            ),
             click.option("--end", required=required, help="End of the window, such as PT0S or P1D."),
             click.option("--start", required=required, help="Start of the window, as a duration from the time it fires: -P365D."),
             click.option("--timezone", help="Zone that the cron expression is read in (default UTC)."),

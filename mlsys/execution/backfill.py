@@ -45,16 +45,16 @@ class BackfillService:
     def plan(self, request: BackfillRequest) -> list[Step]:
         """What start() would do. Raises NotFound for an unknown model, Invalid."""
         with self._units() as unit:
-            return steps.plan(unit, request.model_name, windows(self._spec(unit, request)))
+            return steps.plan(unit, request.model_name, windows(self.spec(unit, request)))
 
     def start(self, request: BackfillRequest, *, trigger: Json) -> Run:
         """Queues the run. Raises as plan() does; then no run appears."""
         with self._units() as unit:
-            spec = self._spec(unit, request)
-            windows(spec)
+            spec = self.spec(unit, request)
             return self._queue.add(unit, kind="backfill", spec=spec, trigger=trigger, priority=request.priority)
 
-    def _spec(self, unit: UnitOfWork, request: BackfillRequest) -> dict[str, Any]:
+    def spec(self, unit: UnitOfWork, request: BackfillRequest) -> dict[str, Any]:
+        """Of a run that does what is asked. Raises as plan()."""
         definition = sources.settled(unit, unit.models.get(request.model_name).definition)
         if definition["created_at"] is None:
             trouble = f"The data source of {request.model_name!r} has no created_at, so it cannot tell what was known at each step."

@@ -57,12 +57,13 @@ class BacktestService:
     def start(self, request: BacktestRequest, *, trigger: Json) -> Run:
         """Queues the run. Raises NotFound for an unknown model, Invalid naming what is wrong with the request; then no run appears."""
         with self._units() as unit:
-            spec = self._spec(unit, request)
+            spec = self.spec(unit, request)
         self._look(spec)
         with self._units() as unit:
             return self._queue.add(unit, kind="backtest", spec=spec, trigger=trigger)
 
-    def _spec(self, unit: UnitOfWork, request: BacktestRequest) -> dict[str, Any]:
+    def spec(self, unit: UnitOfWork, request: BacktestRequest) -> dict[str, Any]:
+        """Of a run that does what is asked, whether there is data for it or not. Raises as start()."""
         declared = unit.models.get(request.model_name).definition
         horizon = declared["horizon"] if request.horizon is None else request.horizon
         definition = definitions.normalise({**declared, "horizon": horizon})  # raises Invalid({"horizon": ..})
@@ -112,6 +113,15 @@ class BacktestHandler:
         ports = handlers.as_it_stood(self._ports_for(reporter), newest)
         outcome = backtesting.backtest(_job(run, known_at), ports)
         return lambda unit: _conclude(unit, run, outcome)
+
+
+def check(params: Json) -> None:
+    """The fields of a request that say how, by themselves. Raises Invalid naming the one that cannot be."""
+    _refit(params.get("refit", "never"))
+    _training(params.get("window", USUAL_WINDOW))
+    for name in ("step", "horizon"):
+        if name in params and _duration(params[name], name) <= timedelta(0):
+            raise errors.Invalid({name: "Write a duration longer than zero, such as P1D."})
 
 
 def origins(spec: Json) -> list[Window]:

@@ -129,6 +129,7 @@ class Leader:
     def _connected(self) -> sa.Connection:
         if self._connection is None:
             self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            self._connection.detach()  # it takes no place in the pool for good
         return self._connection
 
     def _resign(self) -> None:

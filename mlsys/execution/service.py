@@ -83,6 +83,8 @@ class JobService:
             if repeats.turns_time(asked):
                 found["source"] = _source(found, request)
             return {**run.spec, **found}
+        if "definition" not in run.spec and run.kind != "replay":
+            raise errors.Conflict(f"This firing never came to be a {run.kind}; ask for one at /models/{run.model_name}/{run.kind}.")
         return dict(run.spec)
 
     def _spec(

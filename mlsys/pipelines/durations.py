@@ -1,6 +1,5 @@
 """Durations as text: ISO 8601 (``P1D``, ``PT6H``) and sampling frequencies (``15min``, ``1h``, ``1D``). Nothing here knows a calendar."""
 
-import functools
 import re
 from datetime import timedelta
 
@@ -14,7 +13,6 @@ _UNITS = {
 }  # fmt: skip
 
 
-@functools.lru_cache(1024)
 def parse_duration(text: str) -> timedelta:
     """``P1D``, ``PT6H``, ``-P365D`` -> timedelta. Raises ValueError (years and months have no fixed length and are refused)."""
     found = _ISO.fullmatch(text.strip())

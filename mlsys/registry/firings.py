@@ -12,21 +12,23 @@ from mlsys.events.outbox import Outbox
 from mlsys.events.types import Event
 from mlsys.ids import new_id
 from mlsys.records import Json
-from mlsys.registry.runs import EVENT_OF
+from mlsys.registry.runs import EVENT_OF, PRIORITY
 
 _RECORD = sa.text(
     """
 WITH given AS (
     SELECT * FROM jsonb_to_recordset(CAST(:given AS jsonb)) AS g(
-        n integer, id text, kind text, model_name text, trigger jsonb, spec jsonb, status text, detail jsonb, event text, data jsonb)
+        n integer, id text, kind text, model_name text, trigger jsonb, spec jsonb, status text, priority integer, detail jsonb,
+        event text, data jsonb)
 ), added AS (
     INSERT INTO runs (id, kind, model_name, trigger, spec, created_at)
     SELECT id, kind, model_name, trigger, spec, :at FROM given ORDER BY n
     ON CONFLICT ((trigger ->> 'schedule'), (trigger ->> 'fire_time')) WHERE trigger ->> 'fire_time' IS NOT NULL DO NOTHING
     RETURNING seq, id
 ), state AS (
-    INSERT INTO run_state (run_id, run_seq, status, attempt, finished_at)
-    SELECT id, a.seq, status, 1, CASE WHEN status <> 'queued' THEN CAST(:at AS timestamptz) END FROM added a JOIN given USING (id)
+    INSERT INTO run_state (run_id, run_seq, status, attempt, priority, finished_at)
+    SELECT id, a.seq, status, 1, priority, CASE WHEN status <> 'queued' THEN CAST(:at AS timestamptz) END
+    FROM added a JOIN given USING (id)
 ), told AS (
     INSERT INTO run_history (run_id, status, attempt, at, detail)
     SELECT id, status, 1, :at, detail FROM added a JOIN given USING (id) ORDER BY a.seq
@@ -87,4 +89,4 @@ def _data(n: int, run: NewRun) -> dict[str, Any]:
     # what a skipped firing means is told by schedule.missed, once for all that one schedule missed
     id, event = new_id(), EVENT_OF.get(run.status)
     told = {"run_id": id, "kind": run.kind, "model_name": run.model_name, "attempt": 1, "status": run.status, **run.detail}
-    return {"n": n, "id": id, "event": event, "data": event and told} | vars(run)
+    return {"n": n, "id": id, "priority": PRIORITY.get(run.kind, 50), "event": event, "data": event and told} | vars(run)

@@ -25,6 +25,9 @@ WITH added AS (
 SELECT data FROM news
 """
 )
+# what no two running runs may have in common: the model, for kinds that want it alone, and the schedule whose firings queue up
+_EXCLUSIVE = """CASE WHEN r.kind = ANY (CAST(:alone AS text[])) THEN r.kind || ' ' || r.model_name
+    WHEN r.trigger ->> 'type' = 'schedule' THEN 'schedule ' || (r.trigger ->> 'schedule') END"""
 # of two that claim runs of one model at the same instant, neither sees the other: the unique index refuses the second
 CLAIM = sa.text(
     f"""
@@ -32,12 +35,11 @@ WITH next AS (
     SELECT s.run_id FROM run_state s JOIN runs r ON r.id = s.run_id
     WHERE s.status = 'queued' AND (s.not_before IS NULL OR s.not_before <= clock_timestamp())
         AND (CAST(:among AS text[]) IS NULL OR s.run_id = ANY(:among)) AND s.run_id <> ALL (CAST(:apart AS text[]))
-        AND NOT (r.kind = ANY (CAST(:alone AS text[])) AND EXISTS (
-            SELECT FROM run_state o WHERE o.exclusive = r.kind || ' ' || r.model_name AND o.status IN ('running', 'cancelling')))
+        AND NOT EXISTS (SELECT FROM run_state o WHERE o.exclusive = {_EXCLUSIVE} AND o.status IN ('running', 'cancelling'))
     ORDER BY s.priority DESC, s.run_seq LIMIT 1 FOR UPDATE OF s SKIP LOCKED
 ), moved AS (
     UPDATE run_state s SET status = :status, owner = :owner, started_at = :at, not_before = NULL,
-        exclusive = CASE WHEN r.kind = ANY (CAST(:alone AS text[])) THEN r.kind || ' ' || r.model_name END
+        exclusive = {_EXCLUSIVE}
     FROM next n JOIN runs r ON r.id = n.run_id WHERE s.run_id = n.run_id
     RETURNING r.id, r.kind, r.model_name, s.attempt
 ),

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, get_args
 
 from mlsys import errors
-from mlsys.execution import requests
+from mlsys.execution import backtest, requests
 from mlsys.pipelines import definition as definitions
 from mlsys.pipelines import durations, fields, options
 from mlsys.records import Json, Misfire, Overlap, Schedule, ScheduleKind
@@ -14,6 +14,8 @@ from mlsys.scheduling import cron
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NEEDED = ("kind", "model_name", "cron", "window")
+TAKEN = {"predict": (), "backfill": ("step",), "backtest": ("step", "refit", "window", "horizon")}
+"""By kind: which parameters there are."""
 LONGEST = timedelta(days=366 * 200)
 
 
@@ -31,8 +33,8 @@ def read(name: str, given: Mapping[str, Any]) -> Schedule:
             found[key] = reader(given.get(key, default), key) if key not in wrong else None
         except errors.Invalid as error:
             wrong |= error.fields
-    if not wrong and found["params"] and found["kind"] != "train":
-        wrong["params"] = f"A {found['kind']} takes no parameters; leave this out."
+    if not wrong:
+        wrong |= _odd_params(found["kind"], found["params"])
     if wrong:
         raise errors.Invalid(wrong, "The schedule is not valid.")
     return Schedule(name=name, **found)
@@ -42,11 +44,27 @@ def check_model(schedule: Schedule, definition: Json | None) -> None:
     """Raises Invalid when the schedule's model is unknown, or cannot do what the schedule asks."""
     if definition is None:
         raise errors.Invalid({"model_name": f"There is no model {schedule.model_name!r}; models are defined in config.yaml."})
-    definitions.with_request(definition, params=schedule.params)
+    if schedule.kind == "train":
+        definitions.with_request(definition, params=schedule.params)
     step = definitions.layout(definition).frequency
     start, end = (durations.parse_duration(schedule.window[name]) for name in ("start", "end"))
     if (end - start) / step > requests.MAX_STEPS:
         raise errors.Invalid({"window": f"The window holds more than {requests.MAX_STEPS:,} steps of {step}; write a shorter one."})
+
+
+def _odd_params(kind: str, params: Json) -> dict[str, Any]:
+    """Those of a training are its model's hyper-parameters, which check_model() holds against the model."""
+    if kind == "train":
+        return {}
+    taken = TAKEN[kind]
+    wrong: dict[str, Any] = {f"params.{name}": f"A {kind} takes {', '.join(taken) or 'none'}." for name in params if name not in taken}
+    if kind == "backfill" and "step" not in params:
+        wrong["params.step"] = "Say how far it is from one forecast to the next, for example P1D."
+    try:
+        backtest.check({} if wrong else params)
+    except errors.Invalid as error:
+        wrong |= {f"params.{name}": texts for name, texts in error.fields.items()}
+    return wrong
 
 
 def _one_of(kinds: Any) -> Any:

@@ -9,13 +9,12 @@ from typing import Any
 from mlsys import errors
 from mlsys.clock import rfc3339
 from mlsys.events import types
-from mlsys.execution.requests import PredictRequest, TrainRequest
-from mlsys.execution.service import JobService
-from mlsys.records import Schedule, ScheduleState, Window
+from mlsys.records import Schedule, ScheduleState
 from mlsys.registry.firings import NewRun
 from mlsys.registry.unit_of_work import UnitOfWork
 from mlsys.scheduling import cron, planning
 from mlsys.scheduling.planning import Firing
+from mlsys.scheduling.specs import Makers, Specs, plain
 
 MOST = 1000  # firings of one schedule in one transaction
 
@@ -49,8 +48,8 @@ def due(state: ScheduleState, now: datetime, *, most: int = MOST, stopped: bool 
 class Firings:
     """``grace``: how late a firing may be without having been missed."""
 
-    def __init__(self, *, jobs: JobService, grace: timedelta) -> None:
-        self._jobs = jobs
+    def __init__(self, *, makers: Makers, grace: timedelta) -> None:
+        self._makers = makers
         self._grace = grace
 
     def record(self, unit: UnitOfWork, due: Sequence[Due], *, now: datetime) -> list[str]:
@@ -61,7 +60,7 @@ class Firings:
         standing = unit.schedules.confirm([one.state for one in due])
         due = [one for one in due if one.state.schedule.name in standing]
         busy = unit.firings.unfinished([one.state.schedule.name for one in due if one.state.schedule.overlap == "skip"])
-        specs = Specs(unit, self._jobs)
+        specs = Specs(unit, self._makers)
         planned = [(one.state.schedule, self._plan(one, now, busy)) for one in due]
         runs = [_run(schedule, firing, specs) for schedule, firings in planned for firing in firings]
         ids = unit.firings.record(runs)
@@ -77,38 +76,10 @@ class Firings:
         return planning.plan(schedule, due.times, now=now, grace=self._grace, more=more, running=schedule.name in busy)
 
 
-class Specs:
-    """The specs of runs. What schedules of one model have in common is looked up once; only their windows differ."""
-
-    def __init__(self, unit: UnitOfWork, jobs: JobService) -> None:
-        self._unit = unit
-        self._jobs = jobs
-        self._known: dict[tuple[str, str, str], dict[str, Any] | errors.MlsysError] = {}
-
-    def of(self, schedule: Schedule, window: Window) -> dict[str, Any]:
-        """Raises Invalid or Conflict for what cannot run: no such model any more, no version in production."""
-        key = (schedule.kind, schedule.model_name, repr(schedule.params))
-        if key not in self._known:
-            try:
-                self._known[key] = self._look_up(schedule, window)
-            except (errors.Invalid, errors.Conflict) as error:
-                self._known[key] = error
-        found = self._known[key]
-        if isinstance(found, errors.MlsysError):
-            raise found
-        return {**found, **_dates(window)}
-
-    def _look_up(self, schedule: Schedule, window: Window) -> dict[str, Any]:
-        asked: dict[str, Any] = {"model_name": schedule.model_name, "start_date": window.start, "end_date": window.end}
-        if schedule.kind == "train":
-            return self._jobs.training(self._unit, TrainRequest(**asked, params=schedule.params))
-        return self._jobs.prediction(self._unit, PredictRequest(**asked))
-
-
 def _run(schedule: Schedule, firing: Firing, specs: Specs) -> NewRun:
     """Queued, or in its end already: skipped, or failed for what makes it impossible."""
     window = planning.window(schedule, firing.fire_time)
-    status, spec, detail = "queued", _plain_spec(schedule, window), dict[str, Any]()
+    status, spec, detail = "queued", plain(schedule, window), dict[str, Any]()
     if firing.outcome != "run":
         status, detail = "skipped", _error(firing.outcome, planning.REASONS[firing.outcome])
     else:
@@ -137,16 +108,6 @@ def _missed(schedule: Schedule, firings: Sequence[Firing]) -> list[dict[str, Any
         span = {"count": len(times), "first_fire_time": times[0], "last_fire_time": times[-1]}
         told.append({**about, **policies, "reason": outcome, "message": planning.REASONS[outcome], **span})
     return told
-
-
-def _plain_spec(schedule: Schedule, window: Window) -> dict[str, Any]:
-    """Enough to ask for the same again (POST /runs/{id}/retry)."""
-    same: dict[str, Any] = {"model_name": schedule.model_name, **_dates(window), "file_path": None, "dataset": None, "known_at": None}
-    return same | ({"params": dict(schedule.params), "promote": "auto"} if schedule.kind == "train" else {})
-
-
-def _dates(window: Window) -> dict[str, str]:
-    return {"start_date": rfc3339(window.start), "end_date": rfc3339(window.end)}
 
 
 def _error(kind: str, message: str) -> dict[str, Any]:

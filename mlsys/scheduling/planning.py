@@ -1,5 +1,6 @@
 """What becomes of the firings of one schedule that are due: pure decisions, from times to outcomes."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ from zoneinfo import ZoneInfo
 from mlsys.pipelines import durations
 from mlsys.records import Schedule, Window
 
+_length = functools.lru_cache(1024)(durations.parse_duration)  # many schedules have few windows
 Outcome = Literal["run", "missed", "coalesced", "overlap", "stopped"]
 REASONS = {
     "missed": "It was missed, and the schedule's misfire policy is skip.",
@@ -72,6 +74,6 @@ def window(schedule: Schedule, fire_time: datetime) -> Window:
 
 def _shifted(instant: datetime, duration: str, timezone: str) -> datetime:
     """Raises OverflowError beyond the calendar."""
-    length = durations.parse_duration(duration)
+    length = _length(duration)
     days = timedelta(days=int(length / timedelta(days=1)))
     return (instant.astimezone(ZoneInfo(timezone)) + days).astimezone(UTC) + (length - days)  # local arithmetic is that of the calendar

@@ -12,6 +12,7 @@ from mlsys.records import Run, Schedule, ScheduleState
 from mlsys.registry.unit_of_work import UnitOfWork, Units
 from mlsys.scheduling import cron, declaring, firing, planning
 from mlsys.scheduling.firing import Firings
+from mlsys.scheduling.specs import Makers, Specs
 
 _log = logging.getLogger(__name__)
 
@@ -19,10 +20,13 @@ _log = logging.getLogger(__name__)
 class ScheduleService:
     """``declared``: the schedules of config.yaml. The scheduler, in whichever process, sees a change within a second."""
 
-    def __init__(self, *, units: Units, clock: Clock, jobs: JobService, firings: Firings, declared: Mapping[str, Schedule]) -> None:
+    def __init__(
+        self, *, units: Units, clock: Clock, jobs: JobService, makers: Makers, firings: Firings, declared: Mapping[str, Schedule]
+    ) -> None:
         self._units = units
         self._clock = clock
         self._jobs = jobs
+        self._makers = makers
         self._firings = firings
         self._declared = declared
 
@@ -56,7 +60,7 @@ class ScheduleService:
         """Queues a run as of now, beside the schedule's own, whether it is enabled or not. Raises NotFound, Invalid, Conflict."""
         with self._units() as unit:
             schedule = unit.schedules.get(name).schedule
-            spec = firing.Specs(unit, self._jobs).of(schedule, planning.window(schedule, self._clock.now()))
+            spec = Specs(unit, self._makers).of(schedule, planning.window(schedule, self._clock.now()))
             return self._jobs.queue(unit, schedule.kind, spec, {"type": "api", "schedule": name})
 
     def reconcile(self) -> None:

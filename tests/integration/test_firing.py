@@ -16,6 +16,7 @@ from serving import until
 from mlsys import errors
 from mlsys.registry.firings import FiringRepository
 from mlsys.registry.unit_of_work import UnitOfWork
+from mlsys.scheduling import declaring
 from mlsys.scheduling.store import Store
 from mlsys.storage import tables
 from mlsys.testing import FrozenClock
@@ -63,6 +64,20 @@ def test_firing__of_twenty_schedules_in_one_second_with_two_workers_runs_all(tim
         timed.make(f"s{number}")
     timed.move(hours=1)
     assert [timed.fired(f"s{number}") for number in range(20)] == [[("13:00", "succeeded")]] * 20
+
+
+def test_firing__of_a_backtest_and_of_a_backfill_carries_their_parameters(timed: Timed) -> None:
+    timed.make("scores", kind="backtest", params={"step": "P2D", "refit": 7})
+    timed.make("fills", kind="backfill", params={"step": "P1D"}, window={"start": "-P1D", "end": "PT0S"})
+    timed.move(hours=1)
+    (scored,) = timed.runs("scores")
+    assert (scored.kind, scored.spec["step"], scored.spec["refit"]) == ("backtest", "P2D", 7)
+    (filled,) = timed.runs("fills")
+    assert filled.error is not None
+    assert (filled.status, filled.error["kind"]) == ("failed", "invalid")
+    assert "created_at" in filled.error["message"], "its source cannot tell what was known then"
+    client = front.app_of(timed.system).test_client()
+    assert client.post(f"/runs/{filled.id}/retry").status_code == 409
 
 
 def test_firing__that_cannot_be_done_is_a_failed_run_which_can_be_asked_for_again(timed: Timed) -> None:
@@ -113,6 +128,17 @@ def test_downtime__leads_to_what_the_misfire_policy_says(
             assert (run.status == "skipped") == (run.error is not None)
 
 
+def test_missed__firing_can_be_made_up_for_by_hand(tmp_path: Path, database_url: str, clock: FrozenClock) -> None:
+    downtime(tmp_path, database_url, clock, misfire="skip", model_name="fitted", params={"seed": 5})
+    with schedules.started(tmp_path, database_url, clock=clock) as timed:
+        missed = timed.runs("hourly")[0]
+        client = front.app_of(timed.system).test_client()
+        again = front.ended(client.post(f"/runs/{missed.id}/retry", headers=front.WAIT))
+        assert (again["status"], again["trigger"]) == ("succeeded", {"type": "api"})
+        assert {name: again["spec"][name] for name in missed.spec} == missed.spec
+        assert again["spec"]["end_date"] == "2026-06-01T13:00:00Z"
+
+
 @pytest.mark.parametrize("misfire", ["run_once", "skip"])
 def test_downtime__of_less_than_the_grace_misses_nothing(tmp_path: Path, database_url: str, clock: FrozenClock, misfire: str) -> None:
     downtime(tmp_path, database_url, clock, hours=1 + 50 / 3600, misfire=misfire)
@@ -159,6 +185,28 @@ def test_overlap__is_skipped_with_the_reason_or_queued(timed: Timed, monkeypatch
     assert timed.fired("skips")[-1] == ("16:00", "succeeded")
 
 
+def test_overlap__queued_runs_of_one_schedule_go_one_after_another(timed: Timed, monkeypatch: pytest.MonkeyPatch) -> None:
+    going, most, lock = list[str](), set[int](), threading.Lock()
+
+    def slow(run: Any, reporter: Any) -> Any:
+        with lock:
+            going.append(run.trigger["schedule"])
+            most.add(len(going))
+        assert len(going) == len(set(going))
+        threading.Event().wait(0.3)
+        with lock:
+            going.remove(run.trigger["schedule"])
+        return lambda unit: {}
+
+    monkeypatch.setitem(timed.system.runner._handlers, "backtest", slow)  # type: ignore[arg-type]
+    for name in ("one", "two"):
+        timed.make(name, kind="backtest", params={"step": "P2D"}, overlap="queue", misfire="run_all")
+    timed.move(hours=3)
+    for name in ("one", "two"):
+        assert timed.fired(name) == [(f"{hour}:00", "succeeded") for hour in (13, 14, 15)]
+    assert max(most) == 2, "the two schedules do not wait for one another"
+
+
 def test_clock__an_hour_forward_and_back_fires_each_time_once(timed: Timed) -> None:
     timed.make("often", cron="*/15 * * * *", misfire="run_all")
     timed.move(minutes=15, seconds=1)
@@ -194,12 +242,22 @@ def test_change__of_its_times_loses_nothing_that_was_due(timed: Timed) -> None:
     answer = client.put("/schedules/changing", json={**schedules.TRAIN, "cron": "30 * * * *"})
     assert answer.json is not None
     assert answer.json["next_fire_times"][0] == "2026-06-01T13:30:00Z"
-    timed.system.recovery.sweep(patience=timedelta(0))
+    timed.system.recovery.sweep()
     timed.settled()
     assert timed.fired("changing") == [("13:00", "succeeded")]
     timed.system.scheduler.start()
     timed.move(minutes=30)
     assert timed.fired("changing") == [("13:00", "succeeded"), ("13:30", "succeeded")]
+
+
+def test_declared__schedules_come_back_with_tables_that_are_made_anew(timed: Timed) -> None:
+    timed.system.services.schedules._declared = {"s": declaring.read("s", {**schedules.TRAIN, "cron": "@hourly"})}
+    timed.system.services.schedules.reconcile()
+    client = front.app_of(timed.system).test_client()
+    assert client.get("/migrate/?version=000&direction=down&force=true").status_code == 200
+    assert client.get("/migrate/").status_code == 200
+    timed.move(hours=1)
+    until(lambda: timed.fired("s") == [("13:00", "succeeded")])
 
 
 # -- faults ----------------------------------------------------------------------------------------------------------------------------
@@ -239,7 +297,7 @@ def test_commit__whose_answer_is_lost_fires_once(timed: Timed, monkeypatch: pyte
     monkeypatch.setattr(UnitOfWork, "commit", forgetful)
     timed.clock.advance(timedelta(hours=1))
     until(lambda: lost)
-    timed.system.recovery.sweep(patience=timedelta(0))
+    timed.system.recovery.sweep()
     timed.settled()
     assert timed.fired("hourly") == [("13:00", "succeeded")]
 

@@ -76,7 +76,12 @@ def test_schedule__made_twice_the_same_is_there_and_another_of_that_name_is_a_co
         ({"kind": "backup"}, "kind"),
         ({"model_name": "nobody"}, "model_name"),
         ({"params": {"depth": 3}}, "params.depth"),
-        ({"kind": "predict", "params": {"seed": 3}}, "params"),
+        ({"kind": "predict", "params": {"seed": 3}}, "params.seed"),
+        ({"kind": "backfill"}, "params.step"),
+        ({"kind": "backfill", "params": {"step": "PT0S"}}, "params.step"),
+        ({"kind": "backtest", "params": {"refit": 0}}, "params.refit"),
+        ({"kind": "backtest", "params": {"window": {"kind": 1}}}, "params.window.kind"),
+        ({"kind": "backtest", "params": {"horizon": 5}}, "params.horizon"),
         ({"misfire": "never"}, "misfire"),
         ({"overlap": "both"}, "overlap"),
         ({"enabled": "yes"}, "enabled"),
@@ -150,6 +155,17 @@ def test_schedule__triggered_runs_now_with_the_window_of_now(world: World) -> No
     assert listed is not None
     assert [item["id"] for item in listed["items"]] == [run["id"]]
     assert world.client.get("/schedules/at-once").json["last_fire_time"] is None  # type: ignore[index]
+
+
+def test_schedule__triggered_twice_under_one_key_runs_once(world: World) -> None:
+    make(world, "keyed")
+    key = {"Idempotency-Key": "only-once"}
+    answers = [world.client.post("/schedules/keyed/trigger", headers=key) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert answers[0].json["id"] == answers[1].json["id"]  # type: ignore[index]
+    made = [world.client.post("/schedules", json=WEEKLY | {"name": "keyed-too"}, headers=key) for _ in range(2)]
+    assert [answer.status_code for answer in made] == [201, 201]
+    assert made[0].json == made[1].json
 
 
 def test_schedules__answer_daylight_saving_once_in_spring_and_once_in_autumn(world: World) -> None:
