@@ -84,6 +84,17 @@ def test_model__reads_back_to_the_same_forecast(model: base.Model, rows: featuri
     assert stored(again) == stored(fitted)
 
 
+def test_model__that_explains_itself_adds_up_to_what_it_forecasts(model: base.Model, rows: featurise.Features) -> None:
+    fitted, some = fit(model, rows), rows.frame.iloc[::17]
+    gain, parts = fitted.gain(), fitted.contributions(some)
+    if gain is not None:
+        assert list(gain.index) == list(some.columns)
+        assert (gain >= 0).all()
+    if parts is not None:
+        assert list(parts.columns) == [*some.columns, base.BASE]
+        assert parts.sum(axis=1).to_numpy() == pytest.approx(fitted.predict(some)["prediction"].to_numpy())
+
+
 def test_model__does_not_change_its_input(model: base.Model, rows: featurise.Features) -> None:
     copy = rows.frame.copy()
     fit(model, rows).predict(rows.frame)

@@ -161,3 +161,11 @@ def test_explanation__what_is_not_there_is_told(world: World) -> None:
         ({"other": "1"}, "other"),
     ):
         assert list(front.errors_of(world.client.get(address.format(version), query_string=query))) == [field], query
+
+
+@pytest.mark.parametrize("form", ["level", "difference", "level+difference"])
+def test_contributions__add_up_whatever_the_trees_learnt(world: World, form: str) -> None:
+    version = front.train(world.client, promote="never", params={"form": form})["result"]["model_version_id"]
+    found = explained(world, version, timestamp=AT)["prediction"]
+    assert found["raw_prediction"] == pytest.approx(found["base"] + sum(one["contribution"] for one in found["contributions"]))
+    assert found["raw_prediction"] == pytest.approx(found["prediction"])
