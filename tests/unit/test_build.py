@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from mlsys import errors
-from mlsys.pipelines import build
+from mlsys.pipelines import build, definition
 from mlsys.pipelines.base import BlobStore, DataSource, Destination, Ports, Reporter
 from mlsys.pipelines.files import DataRoots
 
@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 import pandas as pd
 from mlsys import errors
-from mlsys.pipelines.base import DataSource
+from mlsys.pipelines.base import DataSource, Model
 
 class Given(DataSource):
     def __init__(self, *, url: str, retries: int = 3, wait: float = 1.0, cached: bool = False, headers: Mapping[str, str] | None = None,
@@ -33,6 +33,11 @@ class Loose(DataSource):
     def __init__(self, threads=1, **rest): self.options = {"threads": threads, **rest}
     def get_dataframe(self): return pd.DataFrame()
 
+class Plain(Model):
+    def __init__(self, *, params: Mapping[str, float] | None = None) -> None: pass
+    def fit(self, features, target, *, reporter, threads=1): pass
+    def load(self, data): pass
+
 class Unfinished(DataSource): pass
 class Stranger: pass
 """
@@ -42,6 +47,7 @@ source.given = plugin_of_test:Given
 loose = plugin_of_test:Loose
 source.unfinished = plugin_of_test:Unfinished
 source.stranger = plugin_of_test:Stranger
+model.plain = plugin_of_test:Plain
 source.broken = plugin_that_breaks:Source
 source.gone = plugin_of_test:Gone
 """
@@ -88,6 +94,17 @@ def fields(spec: Any, ports: Ports) -> Mapping[str, Sequence[str]]:
 def test_build__passes_options_and_takes_defaults(ports: Ports) -> None:
     built: Any = build.build(DataSource, {"type": "given", "url": "x", "wait": 2, "parts": [1, 2]}, ports=ports, field="source")
     assert built.options == {"url": "x", "retries": 3, "wait": 2, "cached": False, "headers": None, "parts": [1, 2], "mode": "fast"}
+
+
+@pytest.mark.usefixtures("plugin")
+def test_definition__a_model_that_forecasts_no_quantiles_says_so() -> None:
+    usual = {"source": {"type": "parquet", "path": "x.pq"}, "timestamp": "time", "target": "power"}
+    assert definition.normalise({**usual, "model": {"type": "plain"}})["model"] == {"type": "plain", "params": {}, "quantiles": []}
+    with pytest.raises(errors.Invalid) as refused:
+        definition.normalise({**usual, "model": {"type": "plain", "quantiles": [0.1, 0.9]}})
+    assert refused.value.fields == {
+        "model.quantiles": ["The model 'plain' forecasts no quantiles: leave the list empty ([]), or take another model."]
+    }
 
 
 @pytest.mark.usefixtures("plugin")
