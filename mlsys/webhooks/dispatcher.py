@@ -16,6 +16,7 @@ from typing import Any
 
 from mlsys import errors
 from mlsys.clock import Clock, rfc3339
+from mlsys.crashing import crash_point
 from mlsys.events import types
 from mlsys.registry.deliveries import Attempted, Claimed, State
 from mlsys.registry.unit_of_work import UnitOfWork, Units
@@ -183,8 +184,11 @@ class Dispatcher:
                 limit=min(limit, _BATCH),
             )
             unit.commit()
+        if self._unnoted:
+            crash_point("delivery noted")
         self._unnoted.clear()
         if claimed:
+            crash_point("delivery claimed")
             self._last = claimed[-1].webhook_id
             self._lanes.put(claimed)
         return moved or bool(claimed) or not self._answers.empty()
@@ -255,6 +259,7 @@ class Dispatcher:
             message = signing.message(sequence=claimed.sequence, type=claimed.type, timestamp=claimed.timestamp, data=claimed.data)
             headers = signing.headers(message, self._sealer.open_all(claimed.secrets), now)
             reply = self._outbound.post(claimed.url, message.body, headers)
+            crash_point("delivery sent")
             status, error, retry_after = reply.status, retries.failure(reply.status), reply.headers.get("retry-after")
         except errors.MlsysError as caught:
             error = caught.message
