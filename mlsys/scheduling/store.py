@@ -20,6 +20,7 @@ from apscheduler.triggers.base import BaseTrigger
 
 from mlsys import errors
 from mlsys.clock import Clock, SystemClock
+from mlsys.crashing import crash_point
 from mlsys.execution.leader import Leader
 from mlsys.registry.unit_of_work import Units
 from mlsys.scheduling import firing
@@ -145,11 +146,14 @@ class Store(BaseJobStore):  # type: ignore[misc]
         epoch = self._leader.epoch
         if not due or epoch is None:
             return
+        crash_point("firing due")
         with self._units() as unit:
             unit.guard(epoch)
             ids = self._firings.record(unit, due, now=self._now)
             following = unit.schedules.next_fire_time()
+            crash_point("firing recorded")
             unit.commit()
+        crash_point("firing committed")
         self.lateness = max((self._clock.now() - one.times[-1]).total_seconds() for one in due)
         self._come_again(following)
         for id in ids:

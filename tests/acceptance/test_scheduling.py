@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import serving
 import sqlalchemy as sa
 from serving import Served, until
 
-from mlsys import bootstrap, config
+from mlsys import bootstrap, config, crashing
 from mlsys.scheduling import declaring
 from mlsys.storage.embedded import EmbeddedPostgres
 
@@ -132,12 +131,11 @@ def test_two_servers__on_one_embedded_home_lead_in_turn(tmp_path: Path) -> None:
 
 def struck(place: Place, point: str) -> None:
     """A server that dies at that point of the first firing that it sees."""
-    words = ("serve", "--home", place.folder / "struck", "--config", place.config, "--port", "0")
-    shared = {"MLSYS_DATABASE__URL": place.url, "MLSYS_ARTIFACTS__URL": str(place.folder / "blobs")}
-    command = [sys.executable, str(Path(__file__).with_name("striking.py")), point, *map(str, words)]
+    shared = {"MLSYS_DATABASE__URL": place.url, "MLSYS_ARTIFACTS__URL": str(place.folder / "blobs"), "MLSYS_CRASH_POINT": point}
+    words = serving.command("serve", "--home", place.folder / "struck", "--config", place.config, "--port", "0")
     environment = serving.environment(place.folder, **shared)
-    ended = subprocess.run(command, env=environment, cwd=place.folder, capture_output=True, timeout=60, check=False)
-    assert ended.returncode == 9, ended.stderr.decode()
+    ended = subprocess.run(words, env=environment, cwd=place.folder, capture_output=True, timeout=60, check=False)
+    assert ended.returncode == crashing.STATUS, ended.stderr.decode()
 
 
 def test_kill__in_the_middle_of_a_firing_fires_once(place: Place) -> None:
@@ -147,10 +145,10 @@ def test_kill__in_the_middle_of_a_firing_fires_once(place: Place) -> None:
     system.services.schedules.create(declaring.read("s", SCHEDULE))
     system.stop()
     place.due(seconds=0)
-    for point in ("due", "written", "before_commit"):
+    for point in ("firing due", "firing recorded"):
         struck(place, point)
         assert place.fired() == Counter()
-    struck(place, "after_commit")
+    struck(place, "firing committed")
     assert place.fired() == Counter("s")
     with place.serve("last") as served:
         until(lambda: place.unfinished() == 0)
