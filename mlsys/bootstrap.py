@@ -21,6 +21,7 @@ from mlsys.events.signals import Signals
 from mlsys.events.sinks import EventSink
 from mlsys.execution.backfill import BackfillHandler, BackfillService
 from mlsys.execution.backtest import BacktestHandler, BacktestService
+from mlsys.execution.engines import Processes, Threads
 from mlsys.execution.handlers import PredictHandler, TrainHandler
 from mlsys.execution.leader import Leader
 from mlsys.execution.limits import Limits as RunLimits
@@ -87,6 +88,7 @@ class System:
     engine: sa.Engine
     presence: Presence
     runner: Runner
+    bodies: Threads | Processes
     recovery: Recovery
     leader: Leader
     scheduler: Scheduler
@@ -106,9 +108,10 @@ class System:
             else:
                 self.services.schema.move("up")
             grace = self.config.execution.grace_seconds
-            self._started += [self.presence.release, self.data.close, partial(self.runner.stop, grace_seconds=grace)]
+            self._started += [self.presence.release, self.data.close, self.bodies.stop, partial(self.runner.stop, grace_seconds=grace)]
             self.presence.assert_held()
             if recover:
+                self.bodies.start()
                 self.runner.take_all()
                 self._started.append(self.recovery.stop)
                 self.recovery.start()
@@ -201,12 +204,13 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
     ports_for = partial(_ports, config=config, blobs=blobs, files=files, datasets=JobPort(reader=data.reader, units=units))
     quiet = partial(ports_for, declarations.Silent())
     presence = Presence(engine=engine, owner=owner, lease_seconds=config.execution.lease_seconds)
+    bodies = _bodies(config)
     handlers: dict[str, Handler] = {
-        "train": TrainHandler(units=units, ports_for=ports_for),
-        "predict": PredictHandler(units=units, ports_for=ports_for, clock=clock),
-        "replay": ReplayHandler(units=units, ports_for=ports_for, forget=data.reader.forget),
-        "backfill": BackfillHandler(units=units, ports_for=ports_for, clock=clock, owner=owner),
-        "backtest": BacktestHandler(units=units, ports_for=ports_for),
+        "train": TrainHandler(units=units, ports_for=ports_for, engine=bodies),
+        "predict": PredictHandler(units=units, ports_for=ports_for, clock=clock, engine=bodies),
+        "replay": ReplayHandler(units=units, ports_for=ports_for, forget=data.reader.forget, engine=bodies),
+        "backfill": BackfillHandler(units=units, ports_for=ports_for, clock=clock, owner=owner, engine=bodies),
+        "backtest": BacktestHandler(units=units, ports_for=ports_for, engine=bodies),
     }
     limits = _limits(config)
     runner = Runner(units=units, handlers=handlers, presence=presence, limits=limits)
@@ -283,6 +287,7 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
         engine=engine,
         presence=presence,
         runner=runner,
+        bodies=bodies,
         recovery=recovery,
         leader=leader,
         scheduler=scheduler,
@@ -332,6 +337,11 @@ def check_parts(config: Config, models: Mapping[str, dict[str, Any]]) -> dict[st
     blobs, files = FolderBlobs(folder=_store(config)), _files(config)
     ports = _ports(declarations.Silent(), config=config, blobs=blobs, files=files, datasets=declarations.Unopened())
     return declarations.check_parts(models, ports=ports)
+
+
+def _bodies(config: Config) -> Threads | Processes:
+    given = config.execution
+    return Processes(workers=given.workers, memory_mib=given.memory_mib) if given.engine == "processes" else Threads()
 
 
 def _limits(config: Config) -> RunLimits:

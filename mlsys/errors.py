@@ -32,6 +32,9 @@ class Invalid(MlsysError):
         super().__init__(message)
         self.fields = {name: [text] if isinstance(text, str) else list(text) for name, text in fields.items()}
 
+    def __reduce__(self) -> tuple[type["Invalid"], tuple[Mapping[str, Sequence[str]], str]]:
+        return type(self), (self.fields, self.message)
+
     def __str__(self) -> str:
         return " ".join([self.message, *(f"{name}: {' '.join(texts)}" for name, texts in self.fields.items())])
 
@@ -126,6 +129,14 @@ class DamagedArtifact(MlsysError):
 
 class Timeout(MlsysError):
     """The run took longer than it may."""
+
+
+class OutOfMemory(MlsysError):
+    """The run needed more memory than it may take."""
+
+
+class Died(MlsysError):
+    """The process that did the work of a run died. The run counts as crashed."""
 
 
 class Cancelled(MlsysError):

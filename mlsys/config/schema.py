@@ -103,6 +103,12 @@ class Artifacts(Section):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Execution(Section):
+    engine: str = key(
+        "threads",
+        "Where jobs run: threads of the server, or processes, whose crash ends the run and not the server.",
+        values.choice("threads", "processes"),
+    )
+    memory_mib: int = key(0, "Memory that a job may take in MiB, with engine processes; 0: any.", values.whole(0, 2**20))
     workers: int = key(2, "Jobs run at the same time.", values.whole(1, 64))
     max_queued: int = key(10_000, "Runs that may wait; one more is answered 503. 0: any number.", values.whole(0, 10**7))
     max_attempts: int = key(

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from mlsys import errors
 from mlsys.clock import Clock, rfc3339
 from mlsys.execution import requests, sources, steps
+from mlsys.execution.engines import Engine
 from mlsys.execution.handlers import PortsFor
 from mlsys.execution.queue import Queue
 from mlsys.execution.requests import Day
@@ -22,7 +23,7 @@ from mlsys.records import Json, PredictSpec, Run, Window
 from mlsys.registry.unit_of_work import UnitOfWork, Units
 
 TOLD = 1000  # at most so many skipped steps are named in a result
-PASSING = (errors.Unavailable, errors.Cancelled)
+PASSING = (errors.Unavailable, errors.Cancelled, errors.Died)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +83,9 @@ class BackfillService:
 class BackfillHandler:
     """``owner``: this process, whose steps are refused once the run is no longer its own."""
 
-    def __init__(self, *, units: Units, ports_for: PortsFor, clock: Clock, owner: int) -> None:
+    def __init__(self, *, units: Units, ports_for: PortsFor, clock: Clock, owner: int, engine: Engine) -> None:
         self._units = units
+        self._engine = engine
         self._owner = owner
         self._ports_for = ports_for
         self._clock = clock
@@ -135,7 +137,7 @@ class BackfillHandler:
             known_at=step.start,
             deliver=False,
         )
-        kept = prediction.predict(spec, self._ports_for(reporter)).kept
+        kept = self._engine.run(prediction.predict, spec, self._ports_for(reporter)).kept
         with self._units() as unit:
             unit.runs.assert_held(run.id, owner=self._owner, attempt=run.attempt)
             unit.predictions.add(

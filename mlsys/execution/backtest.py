@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from mlsys import errors
 from mlsys.clock import rfc3339
 from mlsys.execution import handlers, requests, sources, steps
+from mlsys.execution.engines import Engine
 from mlsys.execution.handlers import PortsFor
 from mlsys.execution.queue import Queue
 from mlsys.execution.requests import Day
@@ -102,8 +103,9 @@ class BacktestService:
 
 
 class BacktestHandler:
-    def __init__(self, *, units: Units, ports_for: PortsFor) -> None:
+    def __init__(self, *, units: Units, ports_for: PortsFor, engine: Engine) -> None:
         self._units = units
+        self._engine = engine
         self._ports_for = ports_for
 
     def __call__(self, run: Run, reporter: Reporter) -> Conclusion:
@@ -111,7 +113,7 @@ class BacktestHandler:
 
         known_at, newest = handlers.knowledge(self._units, run)
         ports = handlers.as_it_stood(self._ports_for(reporter), newest)
-        outcome = backtesting.backtest(_job(run, known_at), ports)
+        outcome = self._engine.run(backtesting.backtest, _job(run, known_at), ports)
         return lambda unit: _conclude(unit, run, outcome)
 
 

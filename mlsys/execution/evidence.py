@@ -31,6 +31,10 @@ class Witness:
         self._seen[path] = {"name": path.name, "size": found.st_size, "modified_ns": str(found.st_mtime_ns)}
         return file
 
+    def absorb(self, other: "Witness") -> None:
+        """What another saw in the place of this one."""
+        self._seen.update(other._seen)
+
     def seen(self) -> list[dict[str, Any]]:
         """The first MOST by path. Names without folders, which are nobody's business."""
         return [self._seen[path] for path in sorted(self._seen)[:MOST]]
@@ -47,6 +51,10 @@ class Aside:
         blob = Blob(sha256=hashlib.sha256(data).hexdigest(), size=len(data), uri="memory:")
         self._given[blob.sha256] = data
         return blob
+
+    def absorb(self, other: "Aside") -> None:
+        """What another was given in the place of this one."""
+        self._given.update(other._given)
 
     def get(self, sha256: str) -> bytes:
         return self._given[sha256] if sha256 in self._given else self._blobs.get(sha256)

@@ -8,6 +8,7 @@ from typing import Any
 from mlsys.clock import Clock
 from mlsys.events import types
 from mlsys.execution import evidence, sources
+from mlsys.execution.engines import Engine
 from mlsys.execution.runner import Conclusion
 from mlsys.pipelines import settings, validation
 from mlsys.pipelines.base import Ports, Reporter
@@ -21,8 +22,9 @@ _JUDGED = {"accepted": types.MODEL_ACCEPTED, "rejected": types.MODEL_REJECTED, "
 
 
 class TrainHandler:
-    def __init__(self, *, units: Units, ports_for: PortsFor) -> None:
+    def __init__(self, *, units: Units, ports_for: PortsFor, engine: Engine) -> None:
         self._units = units
+        self._engine = engine
         self._ports_for = ports_for
 
     def __call__(self, run: Run, reporter: Reporter) -> Conclusion:
@@ -33,7 +35,7 @@ class TrainHandler:
         spec = train_spec(run, known_at=known_at, champions=champions, known=known)
         ports = as_it_stood(self._ports_for(reporter), newest)
         witness = evidence.Witness(ports.files)
-        outcome = training.train(spec, replace(ports, files=witness))
+        outcome = self._engine.run(training.train, spec, replace(ports, files=witness))
         told = evidence.told(spec, outcome, witness, newest_file=newest)
         return lambda unit: self._conclude(unit, run, outcome) | told
 
@@ -92,8 +94,9 @@ class TrainHandler:
 
 
 class PredictHandler:
-    def __init__(self, *, units: Units, ports_for: PortsFor, clock: Clock) -> None:
+    def __init__(self, *, units: Units, ports_for: PortsFor, clock: Clock, engine: Engine) -> None:
         self._units = units
+        self._engine = engine
         self._ports_for = ports_for
         self._clock = clock
 
@@ -104,7 +107,7 @@ class PredictHandler:
         spec = predict_spec(run, known_at=known_at, issued_at=self._clock.now())
         ports = as_it_stood(self._ports_for(reporter), newest)
         witness = evidence.Witness(ports.files)
-        outcome = prediction.predict(spec, replace(ports, files=witness))
+        outcome = self._engine.run(prediction.predict, spec, replace(ports, files=witness))
         told = evidence.told(spec, outcome, witness, newest_file=newest)
         return lambda unit: self._conclude(unit, run, outcome) | told
 

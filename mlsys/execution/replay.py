@@ -11,6 +11,7 @@ from typing import Any
 
 from mlsys import errors
 from mlsys.execution import evidence, handlers
+from mlsys.execution.engines import Engine
 from mlsys.execution.evidence import Aside, Witness
 from mlsys.execution.runner import Conclusion
 from mlsys.pipelines.base import Ports, Reporter
@@ -23,8 +24,9 @@ CANNOT = (errors.DamagedArtifact, errors.BadData, errors.Invalid, errors.NotFoun
 class ReplayHandler:
     """``forget`` drops what was learnt about stored data files, so that every byte is looked at anew."""
 
-    def __init__(self, *, units: Units, ports_for: handlers.PortsFor, forget: Callable[[], None]) -> None:
+    def __init__(self, *, units: Units, ports_for: handlers.PortsFor, forget: Callable[[], None], engine: Engine) -> None:
         self._units = units
+        self._engine = engine
         self._ports_for = ports_for
         self._forget = forget
 
@@ -34,7 +36,7 @@ class ReplayHandler:
         result = {"original_run_id": original.id, "original_kind": original.kind}
         self._forget()
         try:
-            again = _Again(original, units=self._units, ports=self._ports_for(reporter))
+            again = _Again(original, units=self._units, ports=self._ports_for(reporter), engine=self._engine)
             result |= again.trained() if original.kind == "train" else again.predicted()
         except errors.DatabaseUnavailable:  # our own: tried again when it is back
             raise
@@ -47,8 +49,9 @@ class ReplayHandler:
 class _Again:
     """One run, done again beside the stores."""
 
-    def __init__(self, original: Run, *, units: Units, ports: Ports) -> None:
+    def __init__(self, original: Run, *, units: Units, ports: Ports, engine: Engine) -> None:
         self._run = original
+        self._engine = engine
         self._result = original.result or {}
         self._units = units
         self._stored = ports.blobs
@@ -72,7 +75,8 @@ class _Again:
 
         def do(cut: datetime | None) -> TrainOutcome:
             known = evidence.known_of(self._result)
-            return training.train(handlers.train_spec(self._run, known_at=cut, champions=champions, known=known), self._ports)
+            spec = handlers.train_spec(self._run, known_at=cut, champions=champions, known=known)
+            return self._engine.run(training.train, spec, self._ports)
 
         outcome = self._done(do)
         found = comparing.models(model, self._aside.get(outcome.artifact.sha256))
@@ -96,7 +100,7 @@ class _Again:
 
         def do(cut: datetime | None) -> PredictOutcome:
             spec = handlers.predict_spec(self._run, known_at=cut, issued_at=issued_at, deliver=False)
-            return prediction.predict(spec, self._ports)
+            return self._engine.run(prediction.predict, spec, self._ports)
 
         outcome = self._done(do)
         replayed = comparing.read_rows(self._aside.get(outcome.kept.blob.sha256))

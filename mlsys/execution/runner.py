@@ -202,6 +202,8 @@ class Runner:
             self._give_back(run)
         except errors.Cancelled:
             self._cancelled(run)
+        except errors.Died as error:
+            self._crashed(run, error)
         except errors.Unavailable as error:  # no fault of the work: it may pass
             self._try_again(run, reporter, error)
         except errors.MlsysError as error:
@@ -243,7 +245,22 @@ class Runner:
             return
         delay = self._limits.delay(run.attempt)
         self._give_back(run, delay=delay, detail={"error": {"kind": error.kind, "message": str(error)}})
-        timer = threading.Timer(delay + 0.05, self.wake)
+        self._look_in(delay)
+
+    @_patient
+    def _crashed(self, run: Run, error: errors.Died) -> None:
+        delay = self._limits.delay(run.attempt)
+        with self._units() as unit:
+            held = unit.runs.crash(run.id, attempt=run.attempt, reason=error.message)
+            again = held and run.attempt < self._limits.max_attempts and unit.runs.requeue(run.id, expected="crashed", delay=delay)
+            unit.commit()
+        if again:
+            self._look_in(delay)
+        elif not held:
+            self._cancelled(run)
+
+    def _look_in(self, seconds: float) -> None:
+        timer = threading.Timer(seconds + 0.05, self.wake)
         timer.daemon = True
         timer.start()
 

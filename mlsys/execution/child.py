@@ -1,0 +1,107 @@
+"""The other side of a job's process: what runs there, and how it tells and asks its parent. Knows no database."""
+
+import ctypes
+import pickle
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mlsys import errors
+from mlsys.pipelines.base import DataSets, Ports, Query
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_PR_SET_PDEATHSIG = 1
+_parent: list[Any] = []  # of this process: the pipe, and the memory a job may take
+
+
+def begin(pipe: Connection, memory_mib: int) -> None:
+    """Once, before the first job. Dies with its parent; imports what jobs need."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in the terminal is for the parent to handle
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _parent[:] = [pipe, memory_mib * 2**20]
+    from mlsys.pipelines import prediction, training  # noqa: F401
+
+
+def work(body: Callable[[Any, Ports], Any], spec: Any, ports: Ports) -> Any:
+    """Returns the outcome, and what the ports have collected. What it raises can be read by the parent."""
+    pipe, memory = _parent
+    if memory:
+        resource.setrlimit(resource.RLIMIT_DATA, (_taken() + memory, resource.RLIM_INFINITY))
+    try:
+        return body(spec, ports), (ports.files, ports.blobs)
+    except BaseException as error:
+        if isinstance(error, MemoryError) or "bad_alloc" in str(error):  # as C++ libraries say it
+            limit = f" ({memory >> 20} MiB, execution.memory_mib)" if memory else ""
+            error = errors.OutOfMemory(f"The job needed more memory than it may take{limit}.")
+        raise _marked(error) from None
+    finally:
+        pipe.send("end")
+
+
+class Told:
+    """A reporter that passes everything on."""
+
+    def progress(self, step: str, done: int, total: int) -> None:
+        _parent[0].send(("progress", step, done, total))
+
+    def log(self, message: str, *, level: Literal["info", "warning", "error"] = "info") -> None:
+        _parent[0].send(("log", message, level))
+
+
+class Asked:
+    """Data sets that the parent reads. ``newest_file``: as they stood then."""
+
+    def __init__(self, newest_file: int | None = None) -> None:
+        self._newest_file = newest_file
+
+    def schema(self, name: str) -> "pa.Schema":
+        return _ask(self._newest_file, "schema", name)
+
+    def read(self, name: str, query: Query) -> "pa.Table":
+        return _ask(self._newest_file, "read", name, query)
+
+    def until(self, newest_file: int) -> "Asked":
+        return Asked(newest_file)
+
+
+def answered(datasets: DataSets, newest_file: int | None, name: str, *arguments: Any) -> tuple[bool, Any]:
+    """In the parent: whether what was asked was done, and what came of it."""
+    try:
+        asked = datasets if newest_file is None else datasets.until(newest_file)
+        return True, getattr(asked, name)(*arguments)
+    except errors.MlsysError as error:
+        return False, error
+
+
+def _ask(*question: Any) -> Any:
+    _parent[0].send(("ask", *question))
+    done, found = _parent[0].recv()
+    if not done:
+        raise found
+    return found
+
+
+def _taken() -> int:
+    """Bytes of private memory of this process."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData:"))
+    return int(line.split()[1]) * 1024
+
+
+def _marked(error: BaseException) -> BaseException:
+    """As the parent can read it, and known to come from here."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 (our own)
+    except Exception:
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    if not isinstance(error, Exception):
+        error = RuntimeError(type(error).__name__)
+    error.__dict__["from_child"] = True
+    return error
