@@ -134,7 +134,7 @@ def test_config__is_frozen() -> None:
         ("port: 1", ["port", "nearest is server.port"]),
         ("server: {pool_sise: 1}", ["server.pool_sise", "database.pool_size"]),
         ("scheduler: {}", ["scheduler", "The nearest is schedules"]),
-        ("execution: {engine: dask}", ["execution.engine", "The nearest is execution."]),
+        ("execution: {enginee: dask}", ["execution.enginee", "The nearest is execution."]),
         ("server: {port: 70000}", ["server.port", "a whole number from 0 to 65535", "not 70000"]),
         ("server: {port: true}", ["server.port", "whole number", "not True"]),
         ("server: {port: '80'}", ["server.port", "not '80'"]),
