@@ -40,7 +40,8 @@ def fitting(world: World, **changes: Any) -> str:
     return id
 
 
-def test_processes__work_as_threads_do(world: World, tmp_path: Path, database_url: str) -> None:
+def test_processes__work_as_threads_do(world: World, tmp_path: Path, embedded_server: Any) -> None:
+    url = embedded_server.clone()
     first = pid(world)
     trained = front.train(world.client)
     forecast = front.predict(world.client)
@@ -53,8 +54,9 @@ def test_processes__work_as_threads_do(world: World, tmp_path: Path, database_ur
         replayed = front.ended(world.client.post(f"/runs/{id}/replay", headers=front.WAIT))
         assert replayed["result"]["verdict"] == "identical", replayed["result"]
     assert pid(world) == first != os.getpid(), "kept warm"
-    with front.started(tmp_path, database_url, MODELS) as threads:
+    with front.started(tmp_path, url, MODELS) as threads:
         same = front.train(threads.client)["result"]
+    embedded_server.drop(url)
     assert same["metrics"] == trained["result"]["metrics"]
     assert same["read"]["sha256"] == trained["result"]["read"]["sha256"]
 
