@@ -22,6 +22,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 SOLAR = ROOT.parent / "shared" / "data" / "solar-dataset.pq"
+IDLE = 20  # seconds; the server closes a connection that rests for 30, and a floor may take as long on a busy machine
 HEADERS = ("what", "mlsys", "floor/peer", "ratio", "bound", "ok")
 
 
@@ -47,6 +48,7 @@ class Client:
 
     def __init__(self, port: int) -> None:
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        self.last = 0.0
 
     def get(self, path: str) -> bytes:
         return self.call("GET", path)
@@ -60,9 +62,12 @@ class Client:
         return run
 
     def call(self, method: str, path: str, body: str | None = None, headers: Mapping[str, str] | None = None) -> bytes:
+        if time.monotonic() - self.last > IDLE:
+            self.connection.close()  # the next request opens another
         self.connection.request(method, path, body, dict(headers or {}))
         response = self.connection.getresponse()
         data = response.read()
+        self.last = time.monotonic()
         if response.status != 200:
             raise RuntimeError(f"{method} {path}: {response.status} {data[:300]!r}")
         return data
