@@ -30,7 +30,7 @@ KINDS = (
     "clouds scrambled",
     "20 trees",
 )
-GOOD = KINDS[:2]
+GOOD = KINDS[:1]
 UNSEEN = "the last four weeks +15 % from the start (no earlier version saw them right)"
 
 
