@@ -14,7 +14,7 @@ GATE: Mapping[str, tuple[Any, Parameter]] = {
     "min_skill": (0.0, Parameter(type=float, low=-10, high=1)),  # against seasonal naive
     "min_skill_first": (0.05, Parameter(type=float, low=-10, high=1)),  # the same where there is no champion
     "max_ratio": (1.10, Parameter(type=float, low=0.1, high=10)),  # upper bound of MAE(candidate) / MAE(champion)
-    "best_of": (5, Parameter(type=int, low=1, high=50)),  # last champions; the best of them on the hold-out is the second bar
+    "best_of": (8, Parameter(type=int, low=1, high=50)),  # last champions; the best of them on the hold-out is the second bar
     "max_ratio_best": (1.15, Parameter(type=float, low=0.1, high=10)),  # upper bound of MAE(candidate) / MAE(best of them)
     "confidence": (0.9, Parameter(type=float, low=0.5, high=0.999)),  # of these upper bounds
     "draws": (1000, Parameter(type=int, low=100, high=100_000)),
