@@ -183,8 +183,11 @@ class Data:
         self.engine.close()
 
 
-def build(config: Config, *, clock: Clock | None = None) -> System:
-    """Wires everything; opens nothing. Raises ConfigError and Invalid for a configuration that cannot work."""
+def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, Handler] | None = None) -> System:
+    """Wires everything; opens nothing. Raises ConfigError and Invalid for a configuration that cannot work.
+
+    ``handlers``: what runs of these kinds do, in place of what they do otherwise.
+    """
     clock = clock or SystemClock()
     models = declarations.declared(config)
     schedules = declarations.scheduled(config, models)
@@ -205,15 +208,16 @@ def build(config: Config, *, clock: Clock | None = None) -> System:
     quiet = partial(ports_for, declarations.Silent())
     presence = Presence(engine=engine, owner=owner, lease_seconds=config.execution.lease_seconds)
     bodies = _bodies(config)
-    handlers: dict[str, Handler] = {
+    does: dict[str, Handler] = {
         "train": TrainHandler(units=units, ports_for=ports_for, engine=bodies),
         "predict": PredictHandler(units=units, ports_for=ports_for, clock=clock, engine=bodies),
         "replay": ReplayHandler(units=units, ports_for=ports_for, forget=data.reader.forget, engine=bodies),
         "backfill": BackfillHandler(units=units, ports_for=ports_for, clock=clock, owner=owner, engine=bodies),
         "backtest": BacktestHandler(units=units, ports_for=ports_for, engine=bodies),
+        **(handlers or {}),
     }
     limits = _limits(config)
-    runner = Runner(units=units, handlers=handlers, presence=presence, limits=limits)
+    runner = Runner(units=units, handlers=does, presence=presence, limits=limits)
     queue = Queue(launch=runner.launch, most=config.execution.max_queued)
     leader = Leader(engine=engine)
     sinks: dict[str, EventSink] = {}

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from mlsys import errors
 from mlsys.records import Json, Run
 from mlsys.registry.unit_of_work import UnitOfWork
 
@@ -16,11 +15,7 @@ class Queue:
 
     def add(self, unit: UnitOfWork, *, kind: str, spec: Json, trigger: Json, priority: int | None = None) -> Run:
         """Commits the unit with the run in it. Raises Unavailable when the queue is full; then no run appears."""
-        if self._most and unit.runs.waiting(most=self._most) >= self._most:
-            text = f"The queue is full: {self._most} runs wait (execution.max_queued). Try again when some of them are done."
-            raise errors.Unavailable(text, retry_after=10)
-        id = unit.runs.add(kind=kind, model_name=spec["model_name"], trigger=trigger, spec=spec, priority=priority)
-        run = unit.runs.get(id)
+        run = unit.runs.append(kind=kind, model_name=spec["model_name"], trigger=trigger, spec=spec, priority=priority, most=self._most)
         unit.commit()
-        self._launch(id)
+        self._launch(run.id)
         return run

@@ -17,7 +17,9 @@ ADD = sa.text(
     f"""
 WITH added AS (
     INSERT INTO runs (id, kind, model_name, trigger, spec, created_at)
-    VALUES (:id, :kind, :model_name, CAST(:trigger AS jsonb), CAST(:spec AS jsonb), :at) RETURNING seq, id, kind, model_name
+    SELECT :id, :kind, :model_name, CAST(:trigger AS jsonb), CAST(:spec AS jsonb), :at
+    WHERE :most = 0 OR (SELECT count(*) FROM (SELECT FROM run_state WHERE status = 'queued' LIMIT :most) AS waiting) < :most
+    RETURNING seq, id, kind, model_name
 ), state AS (
     INSERT INTO run_state (run_id, run_seq, status, attempt, priority) SELECT id, seq, :status, 1, :priority FROM added
 ), moved AS (SELECT id, kind, model_name, 1 AS attempt FROM added),
@@ -41,10 +43,11 @@ WITH next AS (
     UPDATE run_state s SET status = :status, owner = :owner, started_at = :at, not_before = NULL,
         exclusive = {_EXCLUSIVE}
     FROM next n JOIN runs r ON r.id = n.run_id WHERE s.run_id = n.run_id
-    RETURNING r.id, r.kind, r.model_name, s.attempt
+    RETURNING r.id, r.kind, r.model_name, s.attempt, r.created_at, s.priority,
+        CAST(r.trigger AS text) AS trigger, CAST(r.spec AS text) AS spec
 ),
 {_TOLD}
-SELECT data, set_config('synchronous_commit', 'off', true) FROM news
+SELECT moved.*, data, set_config('synchronous_commit', 'off', true) FROM moved, news
 """
 )
 MOVE = sa.text(
@@ -76,7 +79,6 @@ PROGRESS = sa.text(
 HELD = sa.text("SELECT FROM run_state WHERE run_id = :id AND status = 'running' AND owner = :owner AND attempt = :attempt FOR SHARE")
 LOG = sa.text("INSERT INTO run_logs (run_id, attempt, at, level, message) VALUES (:id, :attempt, :at, :level, :message)")
 PRESENT = sa.text("SELECT status FROM run_state WHERE run_id = :id FOR UPDATE")
-QUEUED = sa.text("SELECT count(*) FROM (SELECT FROM run_state WHERE status = 'queued' LIMIT :most) AS waiting")
 UNATTENDED = sa.text(
     """
 SELECT run_id, attempt, status, owner FROM run_state

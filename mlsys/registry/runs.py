@@ -63,10 +63,18 @@ class RunRepository:
 
     def add(self, *, kind: str, model_name: str, trigger: Json, spec: Json, priority: int | None = None) -> str:
         """Appends a queued run and returns its id. ``priority``: the higher, the sooner; None: that of its kind."""
-        id = new_id()
-        values = {"id": id, "kind": kind, "model_name": model_name, "trigger": json.dumps(trigger), "spec": json.dumps(spec)}
-        self._tell(statements.ADD, "queued", {}, values | {"priority": PRIORITY.get(kind, 50) if priority is None else priority})
-        return id
+        return self.append(kind=kind, model_name=model_name, trigger=trigger, spec=spec, priority=priority).id
+
+    def append(self, *, kind: str, model_name: str, trigger: Json, spec: Json, priority: int | None = None, most: int = 0) -> Run:
+        """As add(); ``most``: runs that may wait with it (0: any number). Raises Unavailable when they are as many already."""
+        id, priority = new_id(), PRIORITY.get(kind, 50) if priority is None else priority
+        written = {"trigger": json.dumps(trigger), "spec": json.dumps(spec)}
+        about = {"id": id, "kind": kind, "model_name": model_name, "priority": priority}
+        row = self._tell(statements.ADD, "queued", {}, about | written | {"most": most})
+        if row is None:
+            text = f"The queue is full: {most} runs wait (execution.max_queued). Try again when some of them are done."
+            raise errors.Unavailable(text, retry_after=10)
+        return _begun(about | written, status="queued", attempt=1, created_at=row["at"], started_at=None)
 
     def claim(
         self, *, owner: int, among: Collection[str] | None = None, apart: Collection[str] = (), alone: Collection[str] = ()
@@ -78,10 +86,12 @@ class RunRepository:
         """
         values = {"owner": owner, "among": None if among is None else list(among), "apart": list(apart), "alone": list(alone)}
         try:
-            data = self._tell(statements.CLAIM, "running", {}, values)
+            row = self._tell(statements.CLAIM, "running", {}, values)
         except sa.exc.IntegrityError:
             raise errors.Conflict("A run of the same model was claimed at the same instant.") from None
-        return None if data is None else self.get(data["run_id"])
+        if row is None:
+            return None
+        return _begun(row, status="running", attempt=row["attempt"], created_at=row["created_at"], started_at=row["at"])
 
     def finish(self, id: str, status: str, detail: Json, *, owner: int, attempt: int) -> bool:
         """Ends a run that ``owner`` holds in this attempt. False, and nothing is written, when it has been taken away meanwhile."""
@@ -177,10 +187,6 @@ class RunRepository:
         rows = self._connection.execute(statements.UNATTENDED, {"alive": list(alive), "owner": owner}).all()
         return [(self.get(row.run_id), row.owner == owner) for row in rows]
 
-    def waiting(self, *, most: int) -> int:
-        """How many are queued, counted up to ``most``."""
-        return int(self._connection.execute(statements.QUEUED, {"most": most}).scalar_one())
-
     def oldest(self) -> Mapping[str, Any]:
         """``queued``: how many; for how long the oldest has waited that could have begun, and the oldest has run."""
         row, now = self._connection.execute(statements.OLDEST).one(), self._clock.now()
@@ -206,13 +212,24 @@ class RunRepository:
         values = {"id": id, "expected": expected, "held_by": held_by, "held_attempt": held_attempt, "delay": delay}
         return self._tell(statements.MOVE, status, detail or {}, values) is not None
 
-    def _tell(self, statement: sa.TextClause, status: str, detail: Json, values: dict[str, Any]) -> Json | None:
+    def _tell(self, statement: sa.TextClause, status: str, detail: Json, values: dict[str, Any]) -> dict[str, Any] | None:
+        """What the statement answers, and ``at``: the instant it was told at. None when nothing was changed."""
         event, at = EVENT_OF[status], self._clock.now()
         told = {"status": status, "event": event, "detail": json.dumps(detail), "at": at}
-        data: Json | None = self._connection.execute(statement, values | told).scalar_one_or_none()
-        if data is not None and event is not None:
-            self._outbox.noted(Event(type=event, timestamp=at, data=data))
-        return data
+        row = self._connection.execute(statement, values | told).mappings().one_or_none()
+        if row is None:
+            return None
+        if event is not None:
+            self._outbox.noted(Event(type=event, timestamp=at, data=row["data"]))
+        return {**row, "at": at}
+
+
+def _begun(row: Mapping[str, Any], *, status: str, attempt: int, created_at: datetime, started_at: datetime | None) -> Run:
+    """A run that has come to nothing yet."""
+    found: dict[str, Any] = dict.fromkeys(("finished_at", "progress", "result", "error"))
+    found |= {name: row[name] for name in ("id", "kind", "model_name", "priority")}
+    found |= {name: StoredJson(row[name]) for name in ("trigger", "spec")}
+    return Run(**found, status=status, attempt=attempt, created_at=created_at, started_at=started_at)
 
 
 def _run(row: sa.RowMapping) -> Run:
