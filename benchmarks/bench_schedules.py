@@ -28,7 +28,7 @@ from mlsys.registry.unit_of_work import UnitOfWork
 from mlsys.storage.database import make_engine
 from mlsys.storage.embedded import EmbeddedPostgres
 
-DUE, FEW, MANY, MODELS, ROUNDS, STARTS = 1_000, 50, 10_000, 20, 3, 3
+DUE, FEW, MANY, MODELS, ROUNDS, STARTS = 1_000, 50, 10_000, 20, 3, 5
 LATEST, LONGER = 0.3, 2.0
 SAMPLE = {
     "source": {"type": "parquet", "path": "pv_power.parquet"},
@@ -95,14 +95,14 @@ def _next_second(ahead: int) -> datetime:
 
 
 def _lateness(engine: sa.Engine) -> float:
-    at = _next_second(4)
+    at = _next_second(10)  # by then a fresh server has made its imports
     with engine.begin() as connection:
         connection.execute(sa.text(STATE), {"at": at})
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         while connection.execute(sa.text(QUEUED)).scalar_one() < DUE:
             if datetime.now(UTC) > at + timedelta(seconds=30):
                 raise RuntimeError("the schedules did not fire")
-            time.sleep(0.005)
+            time.sleep(0.02)
     return (datetime.now(UTC) - at).total_seconds()
 
 
@@ -157,9 +157,9 @@ def _many(report: Report, homes: Path) -> None:
         for home in starts:
             with serving(home, models=DECLARED) as server:
                 starts[home].append(server.started)
-    none, all = (median(starts[home]) for home in (few, full))
+    none, all = (min(starts[home]) for home in (few, full))  # whatever else the machine does only adds
     report.add(
-        f"start with {MANY:,} schedules (peer: {FEW}; median of {STARTS})",
+        f"start with {MANY:,} schedules (peer: {FEW}; best of {STARTS})",
         f"{all:.2f} s",
         f"{none:.2f} s",
         all / none,
