@@ -22,7 +22,7 @@ from mlsys import errors
 from mlsys.clock import Clock, SystemClock
 from mlsys.crashing import crash_point
 from mlsys.execution.leader import Leader
-from mlsys.registry.unit_of_work import Units
+from mlsys.registry.unit_of_work import UnitOfWork, Units
 from mlsys.scheduling import firing
 from mlsys.scheduling.firing import Due, Firings
 
@@ -88,6 +88,7 @@ class Store(BaseJobStore):  # type: ignore[misc]
         self._noting = noting
         self._launch = launch
         self._due: dict[str, Due] = {}
+        self._ahead: dict[str, Due] = {}
         self._moved: dict[str, datetime | None] = {}
         self._now = clock.now()
         self._wait, self._failed = LONGEST_WAIT, False
@@ -128,18 +129,20 @@ class Store(BaseJobStore):  # type: ignore[misc]
             _log.log(logging.WARNING if expected else logging.ERROR, "scheduler: will try again (%s)", error, exc_info=not expected)
 
     def _read(self) -> None:
+        """What is due; or, when that is nothing, what will be in a moment: then only the writing is left to do at its time."""
+        ahead, self._ahead = self._ahead, {}
+        self._now = self._clock.now()
         if self._leader.epoch is None:
             return
+        if ahead and all(due.times[-1] <= self._now for due in ahead.values()):
+            self._due = ahead
+            return
         with self._units() as unit:
-            self._now = self._clock.now()
-            left = ROUND
-            for state in unit.schedules.due(self._now, limit=ROUND):
-                due = firing.due(state, self._now, most=min(left, firing.MOST))
-                if due is not None and left > 0:
-                    self._due[state.schedule.name] = due
-                    left -= len(due.times)
-            if not self._due:
-                self._come_again(unit.schedules.next_fire_time())
+            self._due = _gathered(unit, self._now)
+            following = None if self._due else unit.schedules.next_fire_time()
+            self._come_again(following)
+            if following is not None and following - self._now <= LONGEST_WAIT:
+                self._ahead = _gathered(unit, following)
 
     def _write(self) -> None:
         due = [replace(self._due[name], following=self._moved[name]) for name in self._noting.submitted if name in self._moved]
@@ -175,3 +178,15 @@ class Store(BaseJobStore):  # type: ignore[misc]
 
     def remove_all_jobs(self) -> None:
         raise NotImplementedError("Schedules are deleted by ScheduleService.")
+
+
+def _gathered(unit: UnitOfWork, at: datetime) -> dict[str, Due]:
+    """What is due at an instant, by schedule, as much as one round takes."""
+    found: dict[str, Due] = {}
+    left = ROUND
+    for state in unit.schedules.due(at, limit=ROUND):
+        due = firing.due(state, at, most=min(left, firing.MOST))
+        if due is not None and left > 0:
+            found[state.schedule.name] = due
+            left -= len(due.times)
+    return found
