@@ -14,14 +14,31 @@ to one sink, in order. So a sink of one's own needs nothing but ``send``::
 - **Resumed**: how far a sink is, is a row of event_cursors under the sink's name. A sink that is new begins with the next event.
 - A sink that raises is called again after a pause that doubles up to a minute. It delays no other sink; /health/ tells of it.
 
-bootstrap.build gives the Publisher its sinks by name. Reading by oneself works too: ``unit.event_log.after(sequence)`` gives the numbered
+A package of yours names the class as an entry point of the group ``mlsys.sinks``; config.yaml chooses it (``events.sinks``) and gives the
+arguments of its constructor. Reading by oneself works too: ``unit.event_log.after(sequence)`` gives the numbered
 events after one, in order, and ``Publisher.growth`` wakes whoever waits for more, in every process.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
 
 from mlsys.events.types import SequencedEvent
+
+
+@dataclass(frozen=True, kw_only=True)
+class SinkPorts:
+    """What a sink may ask for, by naming it among the arguments of its constructor; its other arguments are options of config.yaml.
+
+    ``engine``: mlsys' own database. ``post``: (url, body, headers) -> HTTP status, to public addresses and webhooks.allowed_hosts only; raises
+    Invalid, RefusedAddress and Unanswered. ``base_url``: where people reach this server.
+    """
+
+    engine: sa.Engine
+    post: Callable[[str, bytes, Mapping[str, str]], int]
+    base_url: str
 
 
 class EventSink(ABC):
