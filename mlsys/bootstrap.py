@@ -18,7 +18,7 @@ from mlsys.api.services import Limits, Services
 from mlsys.clock import Clock, SystemClock
 from mlsys.config import Config
 from mlsys.events.signals import Signals
-from mlsys.events.sinks import EventSink
+from mlsys.events.sinks import EventSink, SinkPorts
 from mlsys.execution.backfill import BackfillHandler, BackfillService
 from mlsys.execution.backtest import BacktestHandler, BacktestService
 from mlsys.execution.engines import Processes, Threads
@@ -39,7 +39,10 @@ from mlsys.monitoring.explanations import Explainer
 from mlsys.monitoring.watch import Watch
 from mlsys.pipelines.base import DataSets, Ports, Reporter
 from mlsys.pipelines.files import DataRoots
+from mlsys.publishing import building, listeners
 from mlsys.publishing.follower import Follower
+from mlsys.publishing.listeners import Listeners
+from mlsys.publishing.notifications.base import Notification
 from mlsys.publishing.publisher import Publisher
 from mlsys.registry.idempotency import Keys
 from mlsys.registry.production import Production
@@ -94,6 +97,7 @@ class System:
     scheduler: Scheduler
     publisher: Publisher
     dispatcher: Dispatcher
+    listeners: Listeners
     data: "Data"
     watch: Watch
     verifier: Verifier
@@ -119,6 +123,8 @@ class System:
                 self.leader.start()
                 self._started.append(self.scheduler.stop)
                 self.scheduler.start()
+                self._started.append(self.listeners.stop)
+                self.listeners.start()
                 self._started.append(self.publisher.stop)
                 self.publisher.start()
                 self._started.append(self.dispatcher.stop)
@@ -220,11 +226,12 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
     runner = Runner(units=units, handlers=does, presence=presence, limits=limits)
     queue = Queue(launch=runner.launch, most=config.execution.max_queued)
     leader = Leader(engine=engine)
-    sinks: dict[str, EventSink] = {}
+    outbound = Outbound(allowed_hosts=config.webhooks.allowed_hosts, timeout_seconds=config.webhooks.timeout_seconds)
+    sinks = _sinks(config, engine=engine, post=lambda url, body, headers: outbound.post(url, body, headers).status)
+    listening = Listeners(signals=signals, listeners=listeners.installed())
     publisher = Publisher(engine=engine, units=units, signals=signals, epoch=lambda: leader.epoch, clock=clock, sinks=sinks)
     recovery = Recovery(units=units, runner=runner, presence=presence, max_attempts=limits.max_attempts, delay=limits.delay)
     jobs = JobService(units=units, files=files, queue=queue)
-    outbound = Outbound(allowed_hosts=config.webhooks.allowed_hosts, timeout_seconds=config.webhooks.timeout_seconds)
     sealer = Sealer(folder=config.home, key=config.webhooks.secret_key)
     dispatcher = _dispatcher(config, units, clock, presence, outbound=outbound, sealer=sealer)
     publisher.growth.call(dispatcher.wake)
@@ -264,6 +271,7 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
                 "scheduler": scheduler.health,
                 "events": publisher.health,
                 "webhooks": dispatcher.health,
+                "listeners": listening.health,
                 "artifacts": partial(health.artifacts, blobs),
             },
         ),
@@ -297,6 +305,7 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
         scheduler=scheduler,
         publisher=publisher,
         dispatcher=dispatcher,
+        listeners=listening,
         data=data,
         watch=Watch(degradation=Degradation(units=units, accuracy=accuracy), signals=signals),
         verifier=Verifier(units=units, blobs=blobs, data=data.blobs),
@@ -340,6 +349,7 @@ def check_parts(config: Config, models: Mapping[str, dict[str, Any]]) -> dict[st
     """See declarations.check_parts()."""
     blobs, files = FolderBlobs(folder=_store(config)), _files(config)
     ports = _ports(declarations.Silent(), config=config, blobs=blobs, files=files, datasets=declarations.Unopened())
+    _sinks(config, engine=sa.create_engine("postgresql+psycopg2://"), post=lambda url, body, headers: 0)  # built, not used
     return declarations.check_parts(models, ports=ports)
 
 
@@ -357,6 +367,16 @@ def _limits(config: Config) -> RunLimits:
         alone=() if given.concurrent_trainings else ("train",),
         timeouts=given.timeouts,
     )
+
+
+def _sinks(config: Config, *, engine: sa.Engine, post: Callable[[str, bytes, Mapping[str, str]], int]) -> dict[str, EventSink]:
+    """Raises Invalid and ConfigError for what cannot work."""
+    host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
+    base_url = config.notifications.base_url.rstrip("/") or f"http://{host}:{config.server.port}"
+    ports = SinkPorts(engine=engine, post=post, base_url=base_url)
+    sinks = building.build_all(EventSink, config.events.sinks, ports=ports, section="events.sinks")
+    people = building.build_all(Notification, config.notifications.targets, ports=ports, section="notifications.targets")
+    return {f"sink:{name}": sink for name, sink in sinks.items()} | {f"notification:{name}": sink for name, sink in people.items()}
 
 
 def make_home(home: Path) -> None:

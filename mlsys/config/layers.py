@@ -61,7 +61,7 @@ class Layers:
         names = self._as_written(tuple(part.lower() for part in name.removeprefix(PREFIX).split("__")))
         if not known(names):
             self.problems.append(f"{name}: there is no such setting. The nearest is {variable(nearest('.'.join(names)))}.")
-        elif names[0] == "models":
+        elif _holds_yaml(names):
             self._put(names, self._yaml(name, value), Origin(where=name, base=self.cwd))
         else:
             self._put(names, value, Origin(where=name, base=self.cwd, text=True))
@@ -131,6 +131,13 @@ def known(names: Names) -> bool:
         if names == parts or (rule.free and names[: len(parts)] == parts and len(names) > len(parts)):
             return True
     return False
+
+
+def _holds_yaml(names: Names) -> bool:
+    """Whether it lies inside a key whose values are mappings of any depth."""
+    rules = {tuple(name.split(".")): rule for name, rule in schema.rules().items()}
+    found = next((rule for parts, rule in rules.items() if names[: len(parts)] == parts), None)
+    return found is not None and found.free and found.reader.expected == "a mapping"
 
 
 def nearest(name: str, among: Iterable[str] | None = None) -> str:

@@ -155,9 +155,36 @@ class Webhooks(Section):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
+class Events(Section):
+    sinks: Mapping[str, Mapping[str, Any]] = key(
+        {},
+        "Where every event is sent besides webhooks, as {name: {type: redis, url: ..}}; types: redis, postgres_notify, and installed ones.",
+        values.mapping(),
+        secret=True,
+        free=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Retention(Section):
     deliveries_days: float = key(
         30, "How long delivered events stay in the log of deliveries; others stay until they are delivered.", values.number(0.001, 36_500)
+    )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Notifications(Section):
+    base_url: str = key(
+        "",
+        "Where people reach this server, for the addresses in messages; empty: its own host and port.",
+        values.text("a URL like https://mlsys.example.org, or empty", pattern=r"|https?://[^\s/]+(/\S*)?"),
+    )
+    targets: Mapping[str, Mapping[str, Any]] = key(
+        {},
+        "Who is told of what may need a person, as {name: {type: email or slack, events: [..], ..}}.",
+        values.mapping(),
+        secret=True,
+        free=True,
     )
 
 
@@ -185,6 +212,8 @@ class Config:
     scheduling: Scheduling = field(default_factory=Scheduling)
     webhooks: Webhooks = field(default_factory=Webhooks)
     retention: Retention = field(default_factory=Retention)
+    events: Events = field(default_factory=Events)
+    notifications: Notifications = field(default_factory=Notifications)
     logging: Logging = field(default_factory=Logging)
     models: Mapping[str, Mapping[str, Any]] = key({}, "The models, as {name: definition}.", values.mapping(), free=True)
     schedules: Mapping[str, Mapping[str, Any]] = key({}, "What runs when, as {name: schedule}.", values.mapping(), free=True)

@@ -32,8 +32,8 @@ from mlsys.events.types import SequencedEvent
 class SinkPorts:
     """What a sink may ask for, by naming it among the arguments of its constructor; its other arguments are options of config.yaml.
 
-    ``engine``: mlsys' own database. ``post``: (url, body, headers) -> HTTP status, to public addresses and webhooks.allowed_hosts only; raises
-    Invalid, RefusedAddress and Unanswered. ``base_url``: where people reach this server.
+    ``engine``: mlsys' own database. ``post``: (url, body, headers) -> HTTP status, to public addresses and webhooks.allowed_hosts only;
+    raises Invalid, RefusedAddress and Unanswered. ``base_url``: where people reach this server.
     """
 
     engine: sa.Engine

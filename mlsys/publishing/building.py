@@ -1,4 +1,4 @@
-"""From ``{type: NAME, option: value}`` to an event sink or a notification, built-in and foreign ones alike: entry points of ``mlsys.sinks``."""
+"""From ``{type: NAME, option: value}`` to an event sink or notification, built-in or foreign: the entry points of ``mlsys.sinks``."""
 
 import inspect
 from collections.abc import Mapping

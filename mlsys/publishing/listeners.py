@@ -1,9 +1,10 @@
 """Functions of users that are called for each event of this process, once it is committed: entry points of the group ``mlsys.listeners``.
 
-A listener is a convenience: it hears only of this process' events, and of none that a crash cut off. Who must not miss any writes a sink. They
-are called on a thread of their own, so one that is slow or raises harms nobody; it is counted.
+A listener is a convenience: it hears only of this process' events, and of none that a crash cut off. Who must not miss any writes a sink.
+They are called on a thread of their own, so one that is slow or raises harms nobody; it is counted.
 """
 
+import contextlib
 import logging
 import queue
 import threading
@@ -51,7 +52,8 @@ class Listeners:
     def stop(self) -> None:
         """Without waiting for one that hangs."""
         if self._thread is not None:
-            self._waiting.put(None)
+            with contextlib.suppress(queue.Full):
+                self._waiting.put(None, timeout=0.5)
             self._thread.join(2)
             self._thread = None
 

@@ -39,8 +39,8 @@ def _about(event: SequencedEvent, base_url: str) -> str:
 
 
 def _headline(event: SequencedEvent) -> str:
-    data = event.data
-    return _HEADLINES.get(event.type, lambda data: f"{event.type} {data.get('model_name') or ''}".strip())(data)
+    told = _HEADLINES.get(event.type)
+    return told(event.data) if told else f"{event.type} {event.data.get('model_name') or ''}".strip()
 
 
 def _version(data: Json) -> str:
@@ -111,7 +111,8 @@ def _look(data: Json, base_url: str) -> str:
 
 
 def _trigger(data: Json, base_url: str) -> str:
-    return f"To run it now:\n{_post(f'{base_url}/schedules/{data["schedule"]}/trigger', None)}"
+    address = f"{base_url}/schedules/{data['schedule']}/trigger"
+    return f"To run it now:\n{_post(address, None)}"
 
 
 def _enable(data: Json, base_url: str) -> str:

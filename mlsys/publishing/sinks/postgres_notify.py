@@ -1,4 +1,4 @@
-"""Sends events over PostgreSQL's NOTIFY, to whoever listens at that moment; who was away goes on with GET /events after the last sequence."""
+"""Sends events over PostgreSQL's NOTIFY, to whoever listens then; who was away goes on with GET /events after the last sequence."""
 
 import json
 import re

@@ -12,10 +12,10 @@ _SECONDS = 10
 
 
 class Redis(EventSink):
-    """``stream``: key of the stream. ``max_length``: about how many entries it keeps; null: all. Read it with XREAD or a consumer group.
+    """``stream``: key of the stream, for XREAD or a consumer group. ``max_length``: about how many entries it keeps; null: all.
 
-    The id of an entry is ``SEQUENCE-0``, so one that is sent again is known to be there and added once. Fields: type, timestamp, sequence, and
-    data as JSON. Whether Redis itself keeps what it took is a matter of its own settings (appendonly).
+    The id of an entry is ``SEQUENCE-0``, so one that is sent again is known to be there and added once. Its fields: type, timestamp,
+    sequence, and data as JSON. Whether Redis itself keeps what it took is a matter of its own settings (appendonly).
     """
 
     def __init__(self, *, url: str, stream: str = "mlsys:events", max_length: int | None = None) -> None:
@@ -36,8 +36,8 @@ class Redis(EventSink):
         """What is not there yet, in one transaction."""
         top = self._top()
         if top > events[-1].sequence:
-            text = f"The stream {self._stream} ends with the id {top}, past event {events[-1].sequence}: it is another log's. Choose another stream."
-            raise errors.Conflict(text)
+            told = f"The stream {self._stream} ends with the id {top}, past event {events[-1].sequence}"
+            raise errors.Conflict(f"{told}: it is another log's. Choose another stream.")
         with self._client.pipeline(transaction=True) as pipeline:
             for event in events:
                 if event.sequence > top:

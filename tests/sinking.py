@@ -1,0 +1,226 @@
+"""What event sinks talk to, for real: a Redis server, a PostgreSQL with a listener, a mail server, a chat server; one sample each."""
+
+import itertools
+import json
+import select
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from email import message_from_bytes, policy
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+import sqlalchemy as sa
+from aiosmtpd.controller import Controller
+from serving import until
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(kw_only=True)
+class Sample:
+    """``read``: sequences of the events that arrived, in the order of arrival. ``down`` and ``up``: the other side goes and comes back."""
+
+    spec: Mapping[str, Any]
+    read: Callable[[], list[int]]
+    down: Callable[[], None] = lambda: None
+    up: Callable[[], None] = lambda: None
+
+
+# -- what the sinks talk to
+
+
+class RedisServer:
+    """Debian's redis-server with its data in a folder, each write on disk before it is answered."""
+
+    def __init__(self, folder: Path) -> None:
+        binary = shutil.which("redis-server")
+        if binary is None:
+            pytest.skip("no redis-server (Debian package: redis-server)")
+        self.port = free_port()
+        self._words = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder)]
+        self._words += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+        self._process: subprocess.Popen[bytes] | None = None
+        self.up()
+
+    def up(self) -> None:
+        self._process = subprocess.Popen(self._words, stdout=subprocess.DEVNULL)
+        until(self._answers)
+
+    def down(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(20)
+
+    def client(self) -> Any:
+        import redis
+
+        return redis.Redis(port=self.port)
+
+    def _answers(self) -> bool:
+        import redis
+
+        with self.client() as client:
+            try:
+                return bool(client.ping())
+            except redis.RedisError:
+                return False
+
+
+def read_stream(server: RedisServer, stream: str) -> list[int]:
+    with server.client() as client:
+        entries = client.xrange(stream)
+    for id, fields in entries:
+        assert id == fields[b"sequence"] + b"-0"
+        assert json.loads(fields[b"data"])["name"]
+    return [int(fields[b"sequence"]) for _, fields in entries]
+
+
+class Listening:
+    """A connection that listens, as a user's program would."""
+
+    def __init__(self, url: str, channel: str) -> None:
+        parsed = sa.make_url(url)
+        self._connection = psycopg2.connect(parsed.set(drivername="postgresql").render_as_string(hide_password=False))
+        self._connection.autocommit = True
+        self._connection.cursor().execute(f"LISTEN {channel}")
+        self.payloads: list[Any] = []
+
+    def read(self) -> list[int]:
+        while select.select([self._connection], [], [], 0)[0]:
+            self._connection.poll()
+            if not self._connection.notifies:
+                break
+            self.payloads += [json.loads(note.payload) for note in self._connection.notifies]
+            self._connection.notifies.clear()
+        return [payload["sequence"] for payload in self.payloads]
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@dataclass
+class Mailbox:
+    """A mail server, and what it took."""
+
+    port: int = field(default_factory=free_port)
+    letters: list[Any] = field(default_factory=list)
+    refusing: bool = False
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 (aiosmtpd's name)
+        if self.refusing:
+            return "451 try again later"
+        self.letters.append(message_from_bytes(envelope.content, policy=policy.default))
+        return "250 OK"
+
+    def refuse(self, yes: bool) -> None:
+        self.refusing = yes
+
+    def texts(self) -> list[str]:
+        return [letter.get_content() for letter in self.letters]
+
+
+@contextmanager
+def mail_server() -> Iterator[Mailbox]:
+    box = Mailbox()
+    controller = Controller(box, hostname="127.0.0.1", port=box.port)
+    controller.start()
+    try:
+        yield box
+    finally:
+        controller.stop()
+
+
+def told(texts: list[str]) -> list[int]:
+    """The sequences that messages name."""
+    words = [word for text in texts for word in text.split()]
+    return [int(after) for before, after in itertools.pairwise(words) if before == "event" and after.isdigit()]
+
+
+@dataclass
+class Chat:
+    url: str = ""
+    texts: list[str] = field(default_factory=list)
+    refusing: bool = False
+
+    def refuse(self, yes: bool) -> None:
+        self.refusing = yes
+
+
+@contextmanager
+def chat_server() -> Iterator[Chat]:
+    """Takes what Slack's incoming webhooks take."""
+    chat = Chat()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            assert self.headers["Content-Type"] == "application/json"
+            if not chat.refusing:
+                chat.texts.append(body["text"])
+            self.send_response(500 if chat.refusing else 200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    chat.url = f"http://127.0.0.1:{server.server_port}/hooks/secret"
+    try:
+        yield chat
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+# -- samples
+
+
+@contextmanager
+def _redis(folder: Path, url: str) -> Iterator[Sample]:
+    server = RedisServer(folder)
+    spec = {"type": "redis", "url": f"redis://127.0.0.1:{server.port}/0", "stream": "plant"}
+    try:
+        yield Sample(spec=spec, read=partial(read_stream, server, "plant"), down=server.down, up=server.up)
+    finally:
+        server.down()
+
+
+@contextmanager
+def _postgres_notify(folder: Path, url: str) -> Iterator[Sample]:
+    listening = Listening(url, "plant")
+    yield Sample(spec={"type": "postgres_notify", "channel": "plant"}, read=listening.read)
+    listening.close()
+
+
+@contextmanager
+def _email(folder: Path, url: str) -> Iterator[Sample]:
+    with mail_server() as box:
+        spec = {"type": "email", "host": "127.0.0.1", "port": box.port, "security": "none", "events": ["*"]}
+        spec |= {"sender": "mlsys@example.org", "recipients": ["ops@example.org"]}
+        yield Sample(spec=spec, read=lambda: told(box.texts()), down=partial(box.refuse, True), up=partial(box.refuse, False))
+
+
+@contextmanager
+def _slack(folder: Path, url: str) -> Iterator[Sample]:
+    with chat_server() as chat:
+        spec = {"type": "slack", "url": chat.url, "events": ["*"]}
+        yield Sample(spec=spec, read=lambda: told(chat.texts), down=partial(chat.refuse, True), up=partial(chat.refuse, False))
+
+
+SAMPLES = {"redis": _redis, "postgres_notify": _postgres_notify, "email": _email, "slack": _slack}
