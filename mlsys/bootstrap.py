@@ -18,7 +18,6 @@ from mlsys.api.services import Limits, Services
 from mlsys.clock import Clock, SystemClock
 from mlsys.config import Config
 from mlsys.events.signals import Signals
-from mlsys.events.sinks import EventSink, SinkPorts
 from mlsys.execution.backfill import BackfillHandler, BackfillService
 from mlsys.execution.backtest import BacktestHandler, BacktestService
 from mlsys.execution.engines import Processes, Threads
@@ -39,10 +38,9 @@ from mlsys.monitoring.explanations import Explainer
 from mlsys.monitoring.watch import Watch
 from mlsys.pipelines.base import DataSets, Ports, Reporter
 from mlsys.pipelines.files import DataRoots
-from mlsys.publishing import building, listeners
+from mlsys.publishing import listeners
 from mlsys.publishing.follower import Follower
 from mlsys.publishing.listeners import Listeners
-from mlsys.publishing.notifications.base import Notification
 from mlsys.publishing.publisher import Publisher
 from mlsys.registry.idempotency import Keys
 from mlsys.registry.production import Production
@@ -227,7 +225,7 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
     queue = Queue(launch=runner.launch, most=config.execution.max_queued)
     leader = Leader(engine=engine)
     outbound = Outbound(allowed_hosts=config.webhooks.allowed_hosts, timeout_seconds=config.webhooks.timeout_seconds)
-    sinks = _sinks(config, engine=engine, post=lambda url, body, headers: outbound.post(url, body, headers).status)
+    sinks = declarations.sinks(config, engine=engine, post=lambda url, body, headers: outbound.post(url, body, headers).status)
     listening = Listeners(signals=signals, listeners=listeners.installed())
     publisher = Publisher(engine=engine, units=units, signals=signals, epoch=lambda: leader.epoch, clock=clock, sinks=sinks)
     recovery = Recovery(units=units, runner=runner, presence=presence, max_attempts=limits.max_attempts, delay=limits.delay)
@@ -349,7 +347,7 @@ def check_parts(config: Config, models: Mapping[str, dict[str, Any]]) -> dict[st
     """See declarations.check_parts()."""
     blobs, files = FolderBlobs(folder=_store(config)), _files(config)
     ports = _ports(declarations.Silent(), config=config, blobs=blobs, files=files, datasets=declarations.Unopened())
-    _sinks(config, engine=sa.create_engine("postgresql+psycopg2://"), post=lambda url, body, headers: 0)  # built, not used
+    declarations.sinks(config, engine=sa.create_engine("postgresql+psycopg2://"), post=lambda url, body, headers: 0)  # built, not used
     return declarations.check_parts(models, ports=ports)
 
 
@@ -367,16 +365,6 @@ def _limits(config: Config) -> RunLimits:
         alone=() if given.concurrent_trainings else ("train",),
         timeouts=given.timeouts,
     )
-
-
-def _sinks(config: Config, *, engine: sa.Engine, post: Callable[[str, bytes, Mapping[str, str]], int]) -> dict[str, EventSink]:
-    """Raises Invalid and ConfigError for what cannot work."""
-    host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
-    base_url = config.notifications.base_url.rstrip("/") or f"http://{host}:{config.server.port}"
-    ports = SinkPorts(engine=engine, post=post, base_url=base_url)
-    sinks = building.build_all(EventSink, config.events.sinks, ports=ports, section="events.sinks")
-    people = building.build_all(Notification, config.notifications.targets, ports=ports, section="notifications.targets")
-    return {f"sink:{name}": sink for name, sink in sinks.items()} | {f"notification:{name}": sink for name, sink in people.items()}
 
 
 def make_home(home: Path) -> None:

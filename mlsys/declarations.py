@@ -1,12 +1,20 @@
-"""The models and schedules that config.yaml declares, held against the code before anything starts. Reads no data, knows no registry."""
+"""The models, schedules and event sinks that config.yaml declares, held against the code before anything starts.
 
-from collections.abc import Mapping
+Reads no data, knows no registry.
+"""
+
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
 
 from mlsys import errors
 from mlsys.config import Config
+from mlsys.events.sinks import EventSink, SinkPorts
 from mlsys.pipelines import base, build, definition
 from mlsys.pipelines.base import Ports, Query
+from mlsys.publishing import building
+from mlsys.publishing.notifications.base import Notification
 from mlsys.records import Schedule
 from mlsys.scheduling import declaring
 
@@ -80,3 +88,13 @@ class Unopened:
 
     def until(self, newest: int) -> "Unopened":
         return self
+
+
+def sinks(config: Config, *, engine: sa.Engine, post: Callable[[str, bytes, Mapping[str, str]], int]) -> dict[str, EventSink]:
+    """The event sinks and the notifications, by the names of their cursors; opens nothing. Raises Invalid and ConfigError."""
+    host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
+    base_url = config.notifications.base_url.rstrip("/") or f"http://{host}:{config.server.port}"
+    ports = SinkPorts(engine=engine, post=post, base_url=base_url)
+    found = building.build_all(EventSink, config.events.sinks, ports=ports, section="events.sinks")
+    people = building.build_all(Notification, config.notifications.targets, ports=ports, section="notifications.targets")
+    return {f"sink:{name}": sink for name, sink in found.items()} | {f"notification:{name}": sink for name, sink in people.items()}

@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import front
 import pytest
+import serving
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "mlsys-sine-source"
+EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLE = EXAMPLES / "mlsys-sine-source"
 SCRIPT = """
 import json, sys
 from pathlib import Path
@@ -34,8 +37,12 @@ print(json.dumps([type(source).__module__, "sine" in build.available(DataSource)
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
-    copy, target = tmp_path / "copy", tmp_path / "site"
-    shutil.copytree(EXAMPLE, copy)  # pip leaves build folders beside the sources
+    return install(EXAMPLE, tmp_path)
+
+
+def install(example: Path, folder: Path) -> Path:
+    copy, target = folder / "copy", folder / "site"
+    shutil.copytree(example, copy)  # pip leaves build folders beside the sources
     command = [
         sys.executable,
         "-m",
@@ -70,3 +77,26 @@ def test_example_package__is_built_by_its_type_name(installed: Path) -> None:
 
 def test_example_package__is_one_python_file() -> None:
     assert [path.name for path in EXAMPLE.rglob("*.py")] == ["mlsys_sine_source.py"]
+
+
+def test_example_sink_and_listener__get_the_events_of_a_server(tmp_path: Path) -> None:
+    front.hourly().to_parquet(tmp_path / "hourly.parquet")
+    file = front.configure(tmp_path, {"quick": front.definition()})
+    archive = tmp_path / "events.jsonl"
+    more = {
+        "MLSYS_EVENTS__SINKS__ARCHIVE": f"{{type: file, path: {archive}}}",
+        "PYTHONPATH": os.pathsep.join([str(install(EXAMPLES / "mlsys-file-sink", tmp_path)), str(serving.REPOSITORY)]),
+    }
+    with serving.serve(tmp_path / "home", config=file, data=tmp_path, **more) as served:
+        failed = served.run("/job/train", front.TRAIN | {"start_date": "2031-01-01", "end_date": "2031-02-01"})
+        serving.until(lambda: archive.exists() and len(archive.read_text().splitlines()) == 3)
+        assert served.call("GET", "/health/").body["checks"]["listeners"] == {"status": "ok", "failures": {"failures": 0}, "dropped": 0}
+        served.kill()
+    with archive.open("a") as cut:
+        cut.write('{"type": "run.que')
+    with serving.serve(tmp_path / "home", config=file, data=tmp_path, **more) as served:
+        served.run("/job/train", front.TRAIN)
+        serving.until(lambda: len(archive.read_text().splitlines()) == 9)
+        told = served.call("GET", "/events").body["items"]
+    assert [json.loads(line) for line in archive.read_text().splitlines()] == told
+    assert f"run.failed: run {failed['id']}" in "".join(log.read_text() for log in tmp_path.glob("home-*.log"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import yaml
 
 from mlsys import config, declarations, errors
@@ -103,6 +104,14 @@ def test_load__environment_reaches_deep_into_models_as_yaml() -> None:
         "My-Model.1": {"horizon": "P1D", "model": {"params": {"seed": 1, "num_leaves": 63}}, "exogenous": ["a", "b"]},
         "new": {"target": "y"},
     }
+
+
+def test_load__environment_reaches_into_sinks_and_their_secrets_stay_hidden() -> None:
+    found = load(MLSYS_EVENTS__SINKS__BROKER="{type: redis}", MLSYS_EVENTS__SINKS__BROKER__URL="redis://:secret@x:1/0")
+    assert found.events.sinks == {"broker": {"type": "redis", "url": "redis://:secret@x:1/0"}}
+    found = load("notifications: {targets: {ops: {type: email, password: secret}}}", MLSYS_NOTIFICATIONS__TARGETS__OPS__PORT="2525")
+    assert found.notifications.targets["ops"]["port"] == 2525
+    assert "secret" not in f"{found} {config.in_force(found)}"
 
 
 def test_load__an_override_of_one_model_leaves_its_alias_alone() -> None:
@@ -315,6 +324,15 @@ def test_in_force__is_plain_and_masks_secrets() -> None:
     assert set(shown) == {setting.key for setting in config.describe()} - {"models", "schedules"}
     assert (shown["database.url"], shown["data.connections"], shown["server.port"]) == ("***", {"plant": "***"}, 5000)
     assert "hidden" not in json.dumps(shown)
+
+
+def test_shipped__examples_of_sinks_and_notifications_are_valid(folder: Path) -> None:
+    found = [line.removeprefix("  #   ") for line in SHIPPED.read_text(encoding="utf-8").splitlines() if line.startswith("  #   ")]
+    sinks = {name: spec for line in found for name, spec in yaml.safe_load(line).items()}
+    people = {name: sinks.pop(name) for name in ("chat", "mail")}
+    given = config.load(None, environ={}, overrides={"events.sinks": sinks, "notifications.targets": people})
+    built = declarations.sinks(given, engine=sa.create_engine("postgresql+psycopg2://"), post=lambda *_: 200)
+    assert sorted(built) == ["notification:chat", "notification:mail", "sink:broker", "sink:local"]
 
 
 def test_shipped__schedule_is_valid_and_shows_every_key_with_its_default() -> None:
