@@ -1,7 +1,7 @@
 """What event sinks talk to, for real: a Redis server, a PostgreSQL with a listener, a mail server, a chat server; one sample each."""
 
-import itertools
 import json
+import re
 import select
 import shutil
 import socket
@@ -144,9 +144,13 @@ def mail_server() -> Iterator[Mailbox]:
 
 
 def told(texts: list[str]) -> list[int]:
-    """The sequences that messages name."""
-    words = [word for text in texts for word in text.split()]
-    return [int(after) for before, after in itertools.pairwise(words) if before == "event" and after.isdigit()]
+    """The sequences that messages name, and those that a long one only counts: "and 3 more: .. after_sequence=20"."""
+    found: list[int] = []
+    for text in texts:
+        found += map(int, re.findall(r", event (\d+) of ", text))
+        for more, after in re.findall(r"and (\d+) more: \S+ \S+after_sequence=(\d+)", text):
+            found += range(int(after) + 1, int(after) + int(more) + 1)
+    return found
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""An event sink of one's own (config.yaml: ``events.sinks``, ``{type: file, path: events.jsonl}``), and a listener, which needs no setting."""
+"""An event sink of one's own (config.yaml: ``events.sinks``, ``{type: file, path: events.jsonl}``), and a listener, without a setting."""
 
 import json
 import logging

@@ -196,5 +196,5 @@ def test_notification__after_an_outage_is_one_message(url: str, engine: sa.Engin
         (letter,) = box.letters
     assert letter["Subject"] == "mlsys: 30 events (30 run.queued)"
     assert (letter["To"], letter["Auto-Submitted"]) == ("a@example.org, b@example.org", "auto-generated")
-    assert told([letter.get_content()]) == list(range(1, 21))
+    assert told([letter.get_content()]) == list(range(1, 31))
     assert f"10 more: GET {BASE}/events?after_sequence=20" in letter.get_content()

@@ -107,11 +107,11 @@ def test_load__environment_reaches_deep_into_models_as_yaml() -> None:
 
 
 def test_load__environment_reaches_into_sinks_and_their_secrets_stay_hidden() -> None:
-    found = load(MLSYS_EVENTS__SINKS__BROKER="{type: redis}", MLSYS_EVENTS__SINKS__BROKER__URL="redis://:secret@x:1/0")
-    assert found.events.sinks == {"broker": {"type": "redis", "url": "redis://:secret@x:1/0"}}
-    found = load("notifications: {targets: {ops: {type: email, password: secret}}}", MLSYS_NOTIFICATIONS__TARGETS__OPS__PORT="2525")
+    found = load(MLSYS_EVENTS__SINKS__BROKER="{type: redis}", MLSYS_EVENTS__SINKS__BROKER__URL="redis://:hunter2@x:1/0")
+    assert found.events.sinks == {"broker": {"type": "redis", "url": "redis://:hunter2@x:1/0"}}
+    found = load("notifications: {targets: {ops: {type: email, password: hunter2}}}", MLSYS_NOTIFICATIONS__TARGETS__OPS__PORT="2525")
     assert found.notifications.targets["ops"]["port"] == 2525
-    assert "secret" not in f"{found} {config.in_force(found)}"
+    assert "hunter2" not in f"{found} {config.in_force(found)}"
 
 
 def test_load__an_override_of_one_model_leaves_its_alias_alone() -> None:

@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
-import yaml
+import sqlalchemy as sa
 
+from mlsys import config, declarations
 from mlsys.cli.group import COMMANDS
 from mlsys.pipelines import definition
 
@@ -27,10 +28,15 @@ def test_readme__every_mlsys_command_exists() -> None:
     assert told <= set(COMMANDS)
 
 
-def test_readme__its_minimal_model_is_valid() -> None:
-    (text,) = [text for kind, text in BLOCKS if kind == "yaml"]
-    for raw in yaml.safe_load(text)["models"].values():
-        assert definition.normalise(raw)["timestamp"] == raw["timestamp"]
+def test_readme__its_settings_are_valid(tmp_path: Path) -> None:
+    text = "".join(text for kind, text in BLOCKS if kind == "yaml")
+    (tmp_path / "config.yaml").write_text(text)
+    found = config.load(tmp_path / "config.yaml", environ={})
+    for name, raw in found.models.items():
+        assert definition.normalise(raw)["timestamp"] == raw["timestamp"], name
+    sinks = declarations.sinks(found, engine=sa.create_engine("postgresql+psycopg2://"), post=lambda *_: 200)
+    assert sorted(sinks) == ["notification:mail", "sink:broker"]
+    assert found.models
 
 
 def test_changelog__names_every_command() -> None:
