@@ -59,8 +59,6 @@ CREATE TABLE deliveries (
     UNIQUE (webhook_id, sequence)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 CREATE INDEX deliveries_due ON deliveries (webhook_id, next_attempt_at, sequence) WHERE state = 'pending';
-CREATE INDEX deliveries_owned ON deliveries (owner) WHERE owner IS NOT NULL;
-CREATE INDEX deliveries_by_webhook ON deliveries (webhook_id, id DESC);
 CREATE INDEX deliveries_delivered ON deliveries (webhook_id, finished_at) WHERE state = 'delivered';
 COMMENT ON COLUMN deliveries.tries IS 'attempts of the present round; a redelivery begins another';
 

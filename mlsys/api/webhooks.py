@@ -95,7 +95,7 @@ def build(services: Services) -> Blueprint:
         @webhooks.arguments(webhook_schemas.NothingBody, required=False)
         @webhooks.response(202, webhook_schemas.ReplayedOut)
         def post(self, query: Mapping[str, Any], body: Mapping[str, Any], id: str) -> dict[str, Any]:
-            """Send each event after a sequence once more, with its old id. 409 while the webhook is not enabled."""
+            """Send each event after a sequence, with its old id: again, or now if it waits for a retry. 409 while it is not enabled."""
             after = query["after_sequence"]
             return {"after_sequence": after, "events": services.webhooks.replay(id, after=after)}
 

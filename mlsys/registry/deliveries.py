@@ -96,7 +96,7 @@ behind AS MATERIALIZED (
         AND (SELECT count(*) FROM (
             SELECT FROM deliveries d WHERE d.webhook_id = s.webhook_id AND d.state = 'pending' LIMIT :most
         ) under_way) < :most
-    FOR UPDATE OF s SKIP LOCKED
+    ORDER BY s.sequence LIMIT 1000 FOR UPDATE OF s SKIP LOCKED
 ), made AS (
     INSERT INTO deliveries (webhook_id, sequence, state, attempts, tries, next_attempt_at, created_at)
     SELECT b.webhook_id, q.sequence, 'pending', 0, 0, CAST(:now AS timestamptz), CAST(:now AS timestamptz)
@@ -159,20 +159,23 @@ SELECT g.id, r.attempts, g.at, g.status, g.latency_ms, g.error, g.next_attempt_a
 _RETURN = sa.text("UPDATE deliveries SET owner = NULL WHERE id = ANY(:ids) AND owner = :owner")
 _FREE = sa.text(
     """
-UPDATE deliveries SET owner = NULL WHERE owner IS NOT NULL AND CASE
+UPDATE deliveries SET owner = NULL WHERE state = 'pending' AND owner IS NOT NULL AND CASE
     WHEN owner = :owner THEN id <> ALL(CAST(:held AS bigint[]))
     ELSE owner <> ALL(CAST(:alive AS bigint[])) END
 """
 )
 _REVIVE = sa.text(
-    "UPDATE deliveries SET tries = 0, first_attempt_at = NULL, next_attempt_at = :now WHERE webhook_id = :webhook_id AND state = 'pending'"
+    """
+UPDATE deliveries SET tries = 0, first_attempt_at = NULL, next_attempt_at = :now
+WHERE webhook_id = :webhook_id AND state = 'pending' AND sequence > :sequence
+"""
 )
 _AGAIN = sa.text(
     """
 UPDATE deliveries SET state = 'pending', tries = 0, first_attempt_at = NULL, finished_at = NULL, next_attempt_at = :now WHERE id = :id
 """
 )
-_BACK = sa.text("UPDATE webhook_state SET sequence = least(sequence, :sequence) WHERE webhook_id = :id RETURNING sequence")
+_BACK = sa.text("UPDATE webhook_state SET sequence = least(sequence, :sequence) WHERE webhook_id = :id")
 _AFTER = sa.text(
     f"""
 SELECT count(*) FROM webhook_state s JOIN webhooks w ON w.seq = s.seq, event_sequence q JOIN events e ON e.id = q.event_id
@@ -247,17 +250,18 @@ class DeliveryRepository:
         query = sa.exists().where(_d.webhook_id == webhook_id, _d.state == "delivered", _d.finished_at >= instant)
         return bool(self._connection.scalar(sa.select(query)))
 
-    def revive(self, webhook_id: str) -> None:
-        """Whatever waits for this endpoint is due now, and its retries are counted anew."""
-        self._connection.execute(_REVIVE, {"webhook_id": webhook_id, "now": self._clock.now()})
+    def revive(self, webhook_id: str, *, after: int = 0) -> None:
+        """Whatever waits for this endpoint, of events after a sequence, is due now, and its retries are counted anew."""
+        self._connection.execute(_REVIVE, {"webhook_id": webhook_id, "sequence": after, "now": self._clock.now()})
 
     def again(self, id: int) -> None:
         """One more time, with all its retries."""
         self._connection.execute(_AGAIN, {"id": id, "now": self._clock.now()})
 
     def replay(self, webhook_id: str, *, after: int) -> int:
-        """Puts an endpoint back to its place after an event; how many events it gets once more."""
+        """Puts an endpoint back to its place after an event; how many events it gets. What waits for another try is due now."""
         count = int(self._connection.execute(_AFTER, {"id": webhook_id, "sequence": after}).scalar_one())
+        self.revive(webhook_id, after=after)
         self._connection.execute(_BACK, {"id": webhook_id, "sequence": after})
         return count
 
@@ -272,11 +276,11 @@ class DeliveryRepository:
         return self._with_attempts(rows)[0]
 
     def list(self, webhook_id: str, *, state: str | None, limit: int, cursor: str | None) -> Page[Delivery]:
-        """The one made last first."""
+        """The newest event first."""
         query = _LISTED.where(_d.webhook_id == webhook_id)
         if state is not None:
             query = query.where(_d.state == state)
-        rows, following = page(self._connection, query, by=_d.id, limit=limit, cursor=cursor)
+        rows, following = page(self._connection, query, by=_d.sequence, limit=limit, cursor=cursor)
         return Page(items=self._with_attempts(rows), next_cursor=following)
 
     def waiting(self) -> tuple[int, int, float | None]:

@@ -28,11 +28,13 @@ from mlsys.webhooks.sealing import Sealer
 
 _log = logging.getLogger(__name__)
 _POLL = 1.0
+_ADVANCE = 0.1  # for an endpoint that had as much under way as it may
+_GATHER = 0.02
 _AGAIN = 0.5
 _SWEEP = 5.0
 _PURGE = 600.0
 _STEP, _MOST = 100, 1000  # events that an endpoint's rows are made of at once, and rows it may have under way
-_BATCH = 256
+_BATCH = 512
 _GRACE = 5.0  # for attempts on their way when the process stops
 _SILENT = 30.0
 
@@ -90,10 +92,11 @@ class Dispatcher:
         self._answers: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
         self._unnoted: list[_Answer] = []
         self._last = ""
+        self._news = threading.Event()
         self._woken = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._sweeping, self._purging = _Every(_SWEEP), _Every(_PURGE)
+        self._sweeping, self._purging, self._advancing = _Every(_SWEEP), _Every(_PURGE), _Every(_ADVANCE)
         self._done = time.monotonic()
 
     def start(self) -> None:
@@ -118,6 +121,8 @@ class Dispatcher:
         self._outbound.close()
 
     def wake(self) -> None:
+        """There are new events, or an endpoint has changed."""
+        self._news.set()
         self._woken.set()
 
     def health(self) -> dict[str, Any]:
@@ -149,6 +154,8 @@ class Dispatcher:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._woken.clear()
+            if self._lanes.stocked():
+                self._news.wait(_GATHER)  # gathers answers: a transaction for a handful costs as much as one for many
             try:
                 more = self._round()
                 self._done = time.monotonic()
@@ -168,13 +175,15 @@ class Dispatcher:
         held = self._lanes.in_hand()  # before the answers: what is answered in between is in both
         self._collect()
         limit, rooms = self._lanes.rooms()
+        advancing = self._advancing.due() or self._news.is_set()
+        self._news.clear()
         alive = self._alive() if self._sweeping.due() else None
         with self._units() as unit:
             if alive is not None:
                 held = [*held, *(answer.claimed.id for answer in self._unnoted)]
                 unit.deliveries.free(owner=self._owner, held=held, alive=alive)
             self._settle(unit)
-            moved = unit.deliveries.advance(step=_STEP, most=_MOST)
+            moved = advancing and unit.deliveries.advance(step=_STEP, most=_MOST)
             claimed = unit.deliveries.claim(
                 owner=self._owner,
                 key_id=self._sealer.key_id,
@@ -191,6 +200,8 @@ class Dispatcher:
             crash_point("delivery claimed")
             self._last = claimed[-1].webhook_id
             self._lanes.put(claimed)
+        if moved:
+            self._news.set()
         return moved or bool(claimed) or not self._answers.empty()
 
     def _note(self) -> None:
@@ -268,7 +279,7 @@ class Dispatcher:
             error = "Something unexpected went wrong; the log of mlsys has the details."
         latency = round((time.monotonic() - begin) * 1000, 1)
         self._answers.put(self._answer(claimed, now, status, error, latency, retry_after))
-        self.wake()
+        self._woken.set()
 
     def _answer(
         self, claimed: Claimed, now: datetime, status: int | None, error: str | None, latency_ms: float, retry_after: str | None

@@ -83,7 +83,12 @@ class Lanes(Generic[T]):
         with self._changed:
             held = self._flying_at + Counter({name: len(queue) for name, queue in self._queued()})
             rooms = {name: max(0, self._depth(name) - held[name]) for name in held.keys() | self._slow}
-            return max(0, 16 * self._count - held.total()), rooms
+            return max(0, 32 * self._count - held.total()), rooms
+
+    def stocked(self) -> bool:
+        """Whether there is enough in hand to keep all threads busy for a while."""
+        with self._changed:
+            return sum(len(queue) for _, queue in self._queued()) >= self._count
 
     def in_hand(self) -> Sequence[int]:
         """What has been put and not been dealt with."""
@@ -106,7 +111,7 @@ class Lanes(Generic[T]):
         return [*self._quick_lane.items(), *self._careful_lane.items()]
 
     def _depth(self, name: str) -> int:
-        return 2 * self._count if name in self._quick else _SLOW if name in self._slow else _UNKNOWN
+        return 8 * self._count if name in self._quick else _SLOW if name in self._slow else _UNKNOWN
 
     def _work(self) -> None:
         while (item := self._next()) is not None:

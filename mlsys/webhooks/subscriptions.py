@@ -112,7 +112,7 @@ class Subscriptions:
             return unit.deliveries.get(delivery_id)
 
     def replay(self, id: str, *, after: int) -> int:
-        """Sends each event after a sequence once more, with its old id; how many those are. Raises NotFound, Conflict as redeliver()."""
+        """Sends each event after a sequence, with its old id; how many those are. Raises NotFound, Conflict as redeliver()."""
         with self._units() as unit:
             _assert_enabled(unit.webhooks.get(id, alone=True).webhook)
             count = unit.deliveries.replay(id, after=after)

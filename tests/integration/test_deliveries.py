@@ -240,6 +240,19 @@ def test_replay__sends_each_event_after_a_sequence_once_more_with_its_old_id(mak
             assert list(front.errors_of(world.client.post(path, query_string=wrong))) == ["after_sequence"]
 
 
+def test_replay__after_an_outage_waits_for_no_retry(make: Make) -> None:
+    world = make(**{"webhooks.retry_schedule": [3600]})
+    with receivers.receiving(lambda _: 500) as receiver:
+        made = subscribe(world.client, receiver.url)
+        emit(world.system.services.units, 3)
+        until(lambda: len([d for d in deliveries(world.client, made["id"]) if d["attempts"]]) == 3)
+        receiver.answer = lambda _: 200
+        receiver.got.clear()
+        world.client.post(f"/webhooks/{made['id']}/replay?after_sequence=1")
+        until(lambda: len(deliveries(world.client, made["id"], state="delivered")) == 2)
+        assert sorted(receiver.sequences()) == [2, 3]
+
+
 def test_redeliver__names_what_is_not_there(make: Make) -> None:
     world = make()
     for id in ("1", "x", "9" * 30):
