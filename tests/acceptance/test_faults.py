@@ -16,7 +16,6 @@ import front
 import pytest
 import serving
 import sqlalchemy as sa
-from conftest import Server
 from front import TRAIN, World
 from holding import history, run_of, until
 from proxy import Proxy
@@ -37,8 +36,12 @@ class Ground:
     """A PostgreSQL that may be stopped, and a folder with data and configuration."""
 
     database: EmbeddedPostgres
-    server: Server
     folder: Path
+
+    def execute(self, statement: str) -> None:
+        engine = sa.create_engine(self.database.url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+        with engine.connect() as connection:
+            connection.execute(sa.text(statement))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     front.configure(folder, MODELS)
     database = EmbeddedPostgres(home=tmp_path_factory.mktemp("ground"))
     database.start()
-    yield Ground(database=database, server=Server(sa.make_url(database.url)), folder=folder)
+    yield Ground(database=database, folder=folder)
     database.stop()
     rows = [("fault", "the run", "attempts", "versions"), ("---",) * 4, *MATRIX]
     sys.stdout.write("\n\n" + "\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows) + "\n")
@@ -56,9 +59,11 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
 
 @pytest.fixture
 def url(ground: Ground) -> Iterator[str]:
-    found = ground.server.clone()
-    yield found
-    ground.server.drop(found)
+    """An empty database."""
+    name = f"faults_{time.monotonic_ns()}"
+    ground.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+    yield sa.make_url(ground.database.url).set(database=name).render_as_string(hide_password=False)
+    ground.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @contextmanager
