@@ -13,7 +13,7 @@ from mlsys.api import schemas, webhook_schemas
 from mlsys.api.blueprints import resource, then
 from mlsys.api.services import Services
 from mlsys.api.webhook_schemas import DeliveryOut, SecretWebhookOut, WebhookOut, told
-from mlsys.registry.deliveries import Delivery
+from mlsys.registry.delivery_log import Delivery
 from mlsys.registry.pages import Page
 from mlsys.webhooks import signing
 
@@ -86,7 +86,7 @@ def build(services: Services) -> Blueprint:
             """What was sent or is to be, newest first, with every attempt. Delivered ones are kept for retention.deliveries_days."""
             with services.units() as unit:
                 unit.webhooks.get(id)
-                found = unit.deliveries.list(id, state=query.get("state"), limit=query["limit"], cursor=query.get("cursor"))
+                found = unit.delivery_log.list(id, state=query.get("state"), limit=query["limit"], cursor=query.get("cursor"))
             return Page(items=[_told(each) for each in found.items], next_cursor=found.next_cursor)
 
     @webhooks.route("/<id>/replay")

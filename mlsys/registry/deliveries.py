@@ -2,11 +2,10 @@
 
 An endpoint's rows are made up to its own place in the sequence, at most a few hundred ahead of what has arrived: one that is stopped or
 dead costs no rows, and misses nothing when it comes back. A claim names the process that holds it; a sweep of any other frees what a dead
-one held.
+one held. What became of them is read in delivery_log.py.
 """
 
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,11 +13,8 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from mlsys import errors
 from mlsys.clock import Clock, rfc3339
-from mlsys.registry.pages import Page, page
 from mlsys.registry.webhooks import Sealed
-from mlsys.storage import tables
 
 State = Literal["pending", "delivered", "failed"]
 
@@ -52,35 +48,6 @@ class Attempted:
     next_attempt_at: datetime | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """A noted attempt: ``attempt`` 1, 2, 3 ..; ``status`` None: there was no HTTP answer, and ``error`` says why."""
-
-    attempt: int
-    at: datetime
-    status: int | None
-    latency_ms: float
-    error: str | None
-    next_attempt_at: datetime | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Delivery:
-    """``attempts``: all that were made, oldest first."""
-
-    id: int
-    webhook_id: str
-    sequence: int
-    type: str
-    state: str
-    tries: int
-    next_attempt_at: datetime | None
-    created_at: datetime
-    finished_at: datetime | None
-    attempts: tuple[Attempt, ...]
-
-
-_d, _a, _q, _e = tables.deliveries.c, tables.delivery_attempts.c, tables.event_sequence.c, tables.events.c
 _MATCHES = """
 EXISTS (SELECT FROM jsonb_array_elements_text({w}.definition -> 'events') p
         WHERE p = '*' OR p = e.type OR (right(p, 2) = '.*' AND starts_with(e.type, left(p, -1))))
@@ -182,31 +149,6 @@ SELECT count(*) FROM webhook_state s JOIN webhooks w ON w.seq = s.seq, event_seq
 WHERE s.webhook_id = :id AND q.sequence > :sequence AND {_MATCHES.format(w="w")}
 """
 )
-_PURGE = sa.text(
-    """
-WITH old AS (
-    SELECT id FROM deliveries WHERE (state = 'delivered' AND finished_at < :before)
-        OR (created_at < :before AND webhook_id NOT IN (SELECT webhook_id FROM webhook_state))
-    ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
-), attempts AS (
-    DELETE FROM delivery_attempts WHERE delivery_id IN (SELECT id FROM old)
-)
-DELETE FROM deliveries WHERE id IN (SELECT id FROM old)
-"""
-)
-_WAITING = sa.text(
-    """
-SELECT count(*) AS pending, count(*) FILTER (WHERE d.tries > 0) AS retrying,
-    CAST(extract(epoch FROM :now - min(d.created_at)) AS float) AS oldest
-FROM deliveries d JOIN webhook_state s ON s.webhook_id = d.webhook_id WHERE d.state = 'pending' AND s.enabled
-"""
-)
-_NAMES = ("id", "webhook_id", "sequence", "state", "tries", "next_attempt_at", "created_at", "finished_at")
-_LISTED = (
-    sa.select(*(_d[name] for name in _NAMES), _e.type)
-    .join_from(tables.deliveries, tables.event_sequence, _q.sequence == _d.sequence)
-    .join(tables.events, _e.id == _q.event_id)
-)
 
 
 class DeliveryRepository:
@@ -245,11 +187,6 @@ class DeliveryRepository:
         values = {"owner": owner, "held": list(held), "alive": list(alive)}
         return self._connection.execute(_FREE, values).rowcount
 
-    def succeeded_since(self, webhook_id: str, instant: datetime) -> bool:
-        """Whether anything has arrived there since."""
-        query = sa.exists().where(_d.webhook_id == webhook_id, _d.state == "delivered", _d.finished_at >= instant)
-        return bool(self._connection.scalar(sa.select(query)))
-
     def revive(self, webhook_id: str, *, after: int = 0) -> None:
         """Whatever waits for this endpoint, of events after a sequence, is due now, and its retries are counted anew."""
         self._connection.execute(_REVIVE, {"webhook_id": webhook_id, "sequence": after, "now": self._clock.now()})
@@ -264,37 +201,6 @@ class DeliveryRepository:
         self.revive(webhook_id, after=after)
         self._connection.execute(_BACK, {"id": webhook_id, "sequence": after})
         return count
-
-    def purge(self, *, before: datetime, limit: int) -> int:
-        """Removes what arrived before an instant, and what was meant for endpoints that are no more; how many rows."""
-        return self._connection.execute(_PURGE, {"before": before, "limit": limit}).rowcount
-
-    def get(self, id: int) -> Delivery:
-        rows = list(self._connection.execute(_LISTED.where(_d.id == id)).mappings())
-        if not rows:
-            raise errors.NotFound(f"There is no delivery {id}; GET /webhooks/ID/deliveries lists those that are kept.")
-        return self._with_attempts(rows)[0]
-
-    def list(self, webhook_id: str, *, state: str | None, limit: int, cursor: str | None) -> Page[Delivery]:
-        """The newest event first."""
-        query = _LISTED.where(_d.webhook_id == webhook_id)
-        if state is not None:
-            query = query.where(_d.state == state)
-        rows, following = page(self._connection, query, by=_d.sequence, limit=limit, cursor=cursor)
-        return Page(items=self._with_attempts(rows), next_cursor=following)
-
-    def waiting(self) -> tuple[int, int, float | None]:
-        """Of enabled endpoints: how many are on their way, how many of those for another try, and the age of the oldest in seconds."""
-        row = self._connection.execute(_WAITING, {"now": self._clock.now()}).one()
-        return row.pending, row.retrying, row.oldest
-
-    def _with_attempts(self, rows: Sequence[sa.RowMapping]) -> Sequence[Delivery]:
-        query = sa.select(tables.delivery_attempts).where(_a.delivery_id.in_([row["id"] for row in rows]))
-        made: dict[int, list[Attempt]] = defaultdict(list)
-        for found in self._connection.execute(query.order_by(_a.delivery_id, _a.attempt)).mappings():
-            told = dict(found)
-            made[told.pop("delivery_id")].append(Attempt(**told))
-        return [Delivery(**row, attempts=tuple(made[row["id"]])) for row in rows]
 
 
 def _claimed(row: dict[str, Any], key_id: str) -> Claimed:

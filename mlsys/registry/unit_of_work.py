@@ -14,6 +14,7 @@ from mlsys.events.signals import Signals
 from mlsys.events.types import Event
 from mlsys.registry.datasets import DatasetRepository
 from mlsys.registry.deliveries import DeliveryRepository
+from mlsys.registry.delivery_log import DeliveryLog
 from mlsys.registry.episodes import EpisodeRepository
 from mlsys.registry.events import EventLog
 from mlsys.registry.firings import FiringRepository
@@ -63,6 +64,7 @@ class UnitOfWork:
     firings: FiringRepository
     webhooks: WebhookRepository
     deliveries: DeliveryRepository
+    delivery_log: DeliveryLog
     inventory: InventoryRepository
 
     def __init__(
@@ -99,6 +101,7 @@ class UnitOfWork:
         self.firings = FiringRepository(connection=connection, clock=self._clock, outbox=self.events)
         self.webhooks = WebhookRepository(connection=connection, clock=self._clock, past=self._as_of is not None)
         self.deliveries = DeliveryRepository(connection=connection, clock=self._clock)
+        self.delivery_log = DeliveryLog(connection=connection, clock=self._clock)
         self.inventory = InventoryRepository(connection=connection)
         return self
 

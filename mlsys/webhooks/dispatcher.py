@@ -135,7 +135,7 @@ class Dispatcher:
                 enabled, others = unit.webhooks.count()
                 disabled = unit.webhooks.disabled()
                 unreadable = unit.webhooks.sealed_elsewhere(self._sealer.key_id) if enabled or others else 0
-                pending, retrying, oldest = unit.deliveries.waiting()
+                pending, retrying, oldest = unit.delivery_log.waiting()
         except errors.Unavailable as error:
             return {"status": "degraded", "error": type(error).__name__}
         lives = self._thread is not None and self._thread.is_alive() and self._lanes.alive
@@ -236,7 +236,7 @@ class Dispatcher:
         Where others came through meanwhile it is this one event that the receiver does not take: that one has failed, and no more.
         """
         claimed, attempted = answer.claimed, answer.attempted
-        if not answer.gone and unit.deliveries.succeeded_since(claimed.webhook_id, claimed.first_attempt_at or attempted.at):
+        if not answer.gone and unit.delivery_log.succeeded_since(claimed.webhook_id, claimed.first_attempt_at or attempted.at):
             _log.warning("webhook %s: event %s was given up; others arrive", claimed.webhook_id, claimed.sequence)
             return
         unit.deliveries.again(claimed.id)  # once the endpoint is enabled again
@@ -259,7 +259,7 @@ class Dispatcher:
         while more and not self._stopping.is_set():
             with self._units() as unit:
                 unit.webhooks.forget_secrets()
-                more = unit.deliveries.purge(before=before, limit=1000) == 1000
+                more = unit.delivery_log.purge(before=before, limit=1000) == 1000
                 unit.commit()
 
     def _send(self, claimed: Claimed) -> None:

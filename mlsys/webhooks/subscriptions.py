@@ -10,7 +10,7 @@ from mlsys import errors
 from mlsys.clock import Clock
 from mlsys.events import types
 from mlsys.ids import new_id
-from mlsys.registry.deliveries import Delivery
+from mlsys.registry.delivery_log import Delivery
 from mlsys.registry.models import unknown
 from mlsys.registry.unit_of_work import UnitOfWork, Units
 from mlsys.registry.webhooks import Webhook, WebhookState
@@ -103,13 +103,13 @@ class Subscriptions:
     def redeliver(self, delivery_id: int) -> Delivery:
         """Sends one once more, with its old id. Raises NotFound, and Conflict when its webhook takes nothing now."""
         with self._units() as unit:
-            found = unit.deliveries.get(delivery_id)
+            found = unit.delivery_log.get(delivery_id)
             _assert_enabled(unit.webhooks.get(found.webhook_id).webhook)
             unit.deliveries.again(delivery_id)
             unit.commit()
         self._wake()
         with self._units() as unit:
-            return unit.deliveries.get(delivery_id)
+            return unit.delivery_log.get(delivery_id)
 
     def replay(self, id: str, *, after: int) -> int:
         """Sends each event after a sequence, with its old id; how many those are. Raises NotFound, Conflict as redeliver()."""
