@@ -1,7 +1,8 @@
 """How good the forecasts are: the shipped defaults on the solar data, and the generic default on public series of other shapes.
 
 The jobs are the pipelines' own (train, predict), in this process; scored is the table that a prediction writes, row by row against what was
-measured. Nothing is tuned on a test window: the recipe is the same for all, and what a training decides it decides on its own window.
+measured. The recipe is the same for all, and what a training decides it decides on its own window. The README beside this file says what
+was decided with these windows in sight.
 """
 
 import argparse

@@ -103,7 +103,7 @@ def _fit(spec: BacktestSpec, data: Data, origin: datetime, ports: base.Ports, *,
     past = featurise.featurise(series, setup, featurise.measured(window, data.layout))
     if len(past) < forecaster.FEWEST_ROWS:
         raise errors.TooFewRows(f"Only {len(past)} measured rows before {origin:%Y-%m-%d %H:%M} UTC to fit a model to.")
-    cutoff = evaluation.holdout_start(past.day, spec.definition["validation"], data.layout.timezone)
+    cutoff = evaluation.holdout_start(past.day, spec.definition["validation"], data.layout)
     recipe = settling.settle(spec.definition["model"], past.take(past.before(cutoff)), ports)
     model = artifact.build_model(recipe, ports)
     fitted = forecaster.fit(past, setup=setup, recipe=recipe, model=model, reporter=reporter, threads=ports.threads)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pandas as pd
 from mlsys import errors
 from mlsys.pipelines import calendar, names
 from mlsys.pipelines.featurise import Features
+from mlsys.records import Layout
 
 Floats = npt.NDArray[np.float64]
 
@@ -102,12 +103,16 @@ def metrics(holdout: Features, candidate: Floats, naive: Floats, rival: Rival | 
     return found
 
 
-def holdout_start(days: calendar.Ints, settings: Mapping[str, Any], timezone: str) -> datetime:
+def holdout_start(days: calendar.Ints, settings: Mapping[str, Any], layout: Layout) -> datetime:
     """Local midnight at which the hold-out begins: the last ``holdout_days``, or ``holdout_fraction`` of a shorter span, but enough days to
-    judge by (``min_days`` and a few for gaps) as long as that leaves half the span to fit to. ``days``: local day of each usable row."""
+    judge by (``min_days`` and a few for gaps) as long as that leaves half the span to fit to. ``days``: local day of each usable row.
+
+    Where rows are more than a day apart these settings count rows: of weekly data 28 days would hold four.
+    """
     first, last = int(days.min()), int(days.max())
     span = last - first + 1
+    apart = max(1, -(-layout.frequency // timedelta(days=1)))
     enough = int(np.ceil(settings["min_days"] * 1.15))
-    length = min(settings["holdout_days"], max(int(span * settings["holdout_fraction"]), enough), max(span // 2, 1))
-    start: datetime = calendar.midnights(np.array([last - length + 1]), timezone)[0].to_pydatetime()
+    length = min(settings["holdout_days"] * apart, max(int(span * settings["holdout_fraction"]), enough * apart), max(span // 2, 1))
+    start: datetime = calendar.midnights(np.array([last - length + 1]), layout.timezone)[0].to_pydatetime()
     return start

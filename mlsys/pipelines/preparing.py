@@ -99,7 +99,7 @@ def _layout(wanted: Layout, source: base.DataSource, twins: tuple[champion.Twin,
 
 
 def _holdout(features: Features, spec: TrainSpec, layout: Layout) -> Window:
-    start = evaluation.holdout_start(features.day, spec.definition["validation"], layout.timezone)
+    start = evaluation.holdout_start(features.day, spec.definition["validation"], layout)
     last = pd.DatetimeIndex(features.frame.index).max().to_pydatetime()
     return Window(start=start, end=min(spec.window.end, last + layout.frequency))
 

@@ -74,6 +74,15 @@ def test_shapes__each_is_forecast_within_what_was_seen(world: World, name: str) 
     assert found["prediction"].between(np.nanmin(rows["power"]) - reach, np.nanmax(rows["power"]) + reach).all()
 
 
+def test_shapes__weekly_data_is_judged_on_as_many_rows_as_daily(world: World) -> None:
+    rows = SHAPES["weekly_negative"][1]
+    ends = {"start_date": rows["time"].iloc[0].isoformat(), "end_date": rows["time"].iloc[-1].isoformat()}
+    validation = front.train(world.client, model_name="weekly_negative", **ends)["result"]["validation"]
+    (scored,) = (check for check in validation["checks"] if check["name"] == "scored_days")
+    assert (scored["passed"], scored["value"]) == (True, 28)
+    assert validation["decision"] != "cannot_judge", validation
+
+
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
