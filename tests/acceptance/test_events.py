@@ -124,3 +124,29 @@ def test_kill__in_the_middle_of_the_writing_loses_no_event(place: dict[str, Path
     assert [event["sequence"] for event in follower.seen] == list(range(1, last + 1)), "in order, without a gap, each once"
     rows = sum(event["data"]["rows"] for event in follower.seen)
     assert acknowledged <= rows <= acknowledged + 1, "what was acknowledged, and perhaps the one that the kill cut off"
+
+
+def test_standby__whose_leader_is_killed_goes_on_numbering_and_its_readers_miss_nothing(
+    place: dict[str, Path], tmp_path: Path, embedded_server: Any
+) -> None:
+    url = embedded_server.clone()
+    acknowledged = 0
+    with ExitStack() as stack:
+        shared = {"MLSYS_DATABASE__URL": url, "MLSYS_ARTIFACTS__URL": str(tmp_path / "blobs")}
+        leader = stack.enter_context(serving.serve(**place, **shared))
+        standby = stack.enter_context(serving.serve(**place | {"home": tmp_path / "other"}, **shared))
+        assert standby.call("GET", "/health/").body["checks"]["scheduler"]["role"] == "standby"
+        standby.call("POST", "/datasets", {"name": "site", "timestamp": "time"})
+        follower = Following(standby.url)
+        stack.callback(follower.stop)
+        for number in range(60):
+            if number == 20:
+                until(lambda: len(follower.seen) == 20)
+            if number == 30:
+                leader.kill()
+            assert append(standby, number)
+            acknowledged += 1
+        until(lambda: len(follower.seen) == acknowledged)
+        assert standby.call("GET", "/health/").body["checks"]["events"]["oldest_unsequenced_seconds"] is None
+    assert [event["sequence"] for event in follower.seen] == list(range(1, acknowledged + 1))
+    embedded_server.drop(url)

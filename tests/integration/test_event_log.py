@@ -126,6 +126,35 @@ def test_event_log__what_a_standby_commits_is_numbered_by_the_leader_at_once(dat
             until(lambda turn=turn: read(standby.units) == list(map(str, range(turn + 1))), 5)
 
 
+def test_event_log__goes_on_when_every_connection_is_cut(database_url: str, engine: sa.Engine) -> None:
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    with running(database_url) as node:
+        append(node.units, "a")
+        until(lambda: read(node.units) == ["a"])
+        with engine.connect() as connection:
+            assert len(list(connection.scalars(sa.text(cut)))) >= 2, "the leader's and the bell's, at least"
+        until(lambda: appended(node.units, "b"))
+        until(lambda: read(node.units) == ["a", "b"])
+
+        def woken() -> bool:
+            """By a NOTIFY of another process: the bell listens again."""
+            seen = node.publisher.growth.seen
+            with engine.begin() as connection:
+                connection.execute(sa.text("NOTIFY mlsys_sequenced"))
+            node.publisher.growth.wait(seen, 1)
+            return node.publisher.growth.seen > seen
+
+        until(woken)
+
+
+def appended(units: Units, name: str) -> bool:
+    try:
+        append(units, name)
+    except errors.DatabaseUnavailable:
+        return False
+    return True
+
+
 def test_event_log__a_late_leader_gives_no_number(engine: sa.Engine, units: Units) -> None:
     append(units, "a")
     with units() as unit, pytest.raises(errors.Fenced):
