@@ -133,9 +133,10 @@ class Mailbox:
 
 
 @contextmanager
-def mail_server() -> Iterator[Mailbox]:
+def mail_server(**options: Any) -> Iterator[Mailbox]:
+    """``options``: those of aiosmtpd's SMTP."""
     box = Mailbox()
-    controller = Controller(box, hostname="127.0.0.1", port=box.port)
+    controller = Controller(box, hostname="127.0.0.1", port=box.port, **options)
     controller.start()
     try:
         yield box

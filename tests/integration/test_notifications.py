@@ -2,6 +2,8 @@
 
 import json
 import shlex
+import smtplib
+import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +11,8 @@ from typing import Any
 
 import front
 import pytest
+from aiosmtpd.smtp import AuthResult
+from certificates import self_signed
 from serving import until
 from sinking import mail_server
 
@@ -16,6 +20,7 @@ from mlsys.events import types
 from mlsys.events.types import SequencedEvent
 from mlsys.publishing.notifications import texts
 from mlsys.publishing.notifications.base import USUAL
+from mlsys.publishing.notifications.email import Email
 
 BASE = "http://mlsys.example:5000"
 
@@ -55,6 +60,30 @@ def test_notification__of_a_rejected_model_tells_why_and_how_to_promote_it_by_ha
             assert failed["error"]["message"] in text
             assert f"curl -X POST {BASE}/runs/{failed['id']}/retry" in text
             assert world.client.get("/health/").json["checks"]["events"]["sinks"]["notification:ops"]["status"] == "ok"  # type: ignore[index]
+
+
+def test_email__is_sent_over_starttls_with_a_password_and_only_to_a_server_whose_certificate_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = self_signed(tmp_path, "localhost")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+
+    def known(server: Any, session: Any, envelope: Any, mechanism: str, given: Any) -> AuthResult:
+        return AuthResult(success=(given.login, given.password) == (b"mlsys", b"hunter2"), handled=False)
+
+    with mail_server(tls_context=tls, require_starttls=True, auth_required=True, authenticator=known) as box:
+        given = {"base_url": BASE, "host": "localhost", "port": box.port, "sender": "mlsys@example.org", "recipients": ["ops@example.org"]}
+        mail = Email(**given, username="mlsys", password="hunter2")
+        with pytest.raises(ssl.SSLCertVerificationError):
+            mail.deliver("subject", "text")
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        mail.deliver("subject", "text")
+        for other, error in ((Email(**given, username="mlsys", password="wrong"), "535"), (Email(**given), "530")):
+            with pytest.raises(smtplib.SMTPResponseException, match=error):
+                other.deliver("subject", "text")
+    (letter,) = box.letters
+    assert (letter["Subject"], letter.get_content().strip()) == ("subject", "text")
 
 
 RUN = {"run_id": "r1", "kind": "train", "model_name": "m", "attempt": 2, "status": "crashed"}
