@@ -1,7 +1,6 @@
 """The other side of a job's process: what runs there, and how it tells and asks its parent. Knows no database."""
 
 import ctypes
-import pickle
 import resource
 import signal
 import sys
@@ -37,11 +36,11 @@ def work(body: Callable[[Any, Ports], Any], spec: Any, ports: Ports) -> Any:
         resource.setrlimit(resource.RLIMIT_DATA, (_taken() + memory, resource.RLIM_INFINITY))
     try:
         return body(spec, ports), (ports.files, ports.blobs)
+    except errors.MlsysError as error:
+        _marked(error)
+        raise
     except BaseException as error:
-        if isinstance(error, MemoryError) or "bad_alloc" in str(error):  # as C++ libraries say it
-            limit = f" ({memory >> 20} MiB, execution.memory_mib)" if memory else ""
-            error = errors.OutOfMemory(f"The job needed more memory than it may take{limit}.")
-        raise _marked(error) from None
+        raise _marked(_readable(error, memory)) from error
     finally:
         pipe.send("end")
 
@@ -95,13 +94,15 @@ def _taken() -> int:
     return int(line.split()[1]) * 1024
 
 
-def _marked(error: BaseException) -> BaseException:
-    """As the parent can read it, and known to come from here."""
-    try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 (our own)
-    except Exception:
-        error = RuntimeError(f"{type(error).__name__}: {error}")
-    if not isinstance(error, Exception):
-        error = RuntimeError(type(error).__name__)
+def _readable(error: BaseException, memory: int) -> Exception:
+    """As the parent can read it, whatever it was."""
+    if isinstance(error, MemoryError) or "bad_alloc" in str(error):  # as C++ libraries say it
+        limit = f" ({memory >> 20} MiB, execution.memory_mib)" if memory else ""
+        return errors.OutOfMemory(f"The job needed more memory than it may take{limit}.")
+    return RuntimeError(f"{type(error).__name__}: {error}")
+
+
+def _marked(error: Exception) -> Exception:
+    """Known to come from here."""
     error.__dict__["from_child"] = True
     return error

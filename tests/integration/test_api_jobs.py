@@ -18,6 +18,7 @@ RUN = {
     "trigger",
     "spec",
     "attempt",
+    "priority",
     "created_at",
     "started_at",
     "finished_at",
