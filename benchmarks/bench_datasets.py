@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlsys import bootstrap, config
+from mlsys.system import System
 from mlsys.timetravel import declaring
 from mlsys.timetravel.asof import Ask
 
@@ -56,7 +57,7 @@ def corrections(count: int) -> Iterator[pa.Table]:
         yield table.take(pa.array(np.arange(3, table.num_rows, 10)))
 
 
-def system(home: Path) -> bootstrap.System:
+def system(home: Path) -> System:
     found = bootstrap.build(config.load(None, environ={}, overrides={"home": str(home), "logging.level": "warning"}))
     found.start()
     return found

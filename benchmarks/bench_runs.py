@@ -25,11 +25,11 @@ from harness import ROOT, Client, Report, clock, folder, free_port, median, ms
 from mlsys import bootstrap, config
 from mlsys.api import server as http
 from mlsys.application import make_app
-from mlsys.bootstrap import System
 from mlsys.execution.requests import TrainRequest
 from mlsys.ids import new_id
 from mlsys.pipelines.base import Reporter
 from mlsys.records import Run
+from mlsys.system import System
 
 BURST, SINGLE, ROUNDS, CLIENTS, WORKERS = 1_000, 200, 3, 4, 2
 HTTP_RATE, SHARE, LATENCY = 250, 0.7, 1.2

@@ -19,7 +19,7 @@ import urllib3
 from harness import Report, folder, median, ms, percentile
 
 from mlsys import bootstrap, config
-from mlsys.bootstrap import System
+from mlsys.system import System
 from mlsys.webhooks.outbound import Outbound
 
 COUNT, THREADS, ROUNDS, SLOW, PROBES = 1000, 32, 3, 20, 100

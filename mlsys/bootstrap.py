@@ -1,19 +1,17 @@
-"""Builds a System from a Config: the only file that knows every part, and the order in which they start and stop."""
+"""Builds a System from a Config: the only file that knows every part."""
 
 import logging
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-import tenacity
 
 import mlsys
-from mlsys import declarations, errors, health, sample
+from mlsys import declarations, health, sample
 from mlsys.api.services import Limits, Services
 from mlsys.clock import Clock, SystemClock
 from mlsys.config import Config
@@ -55,6 +53,7 @@ from mlsys.storage.artifacts import FolderBlobs
 from mlsys.storage.database import make_engine
 from mlsys.storage.embedded import EmbeddedPostgres
 from mlsys.storage.migrate import Migrator
+from mlsys.system import Data, System
 from mlsys.timetravel.compaction import Compactor
 from mlsys.timetravel.datasets import DatasetService
 from mlsys.timetravel.engine import Engine
@@ -68,123 +67,6 @@ from mlsys.webhooks.outbound import Outbound
 from mlsys.webhooks.retries import Schedule
 from mlsys.webhooks.sealing import Sealer
 from mlsys.webhooks.subscriptions import Subscriptions
-
-_log = logging.getLogger(__name__)
-_patient = tenacity.Retrying(
-    retry=tenacity.retry_if_exception_type(errors.DatabaseUnavailable),
-    wait=tenacity.wait_fixed(1),
-    stop=tenacity.stop_after_delay(60),
-    before_sleep=lambda state: _log.warning("the database cannot be reached yet; waiting for it"),
-    reraise=True,
-)
-
-
-@dataclass(kw_only=True)
-class System:
-    """One running mlsys. start() may be called once; stop() any number of times, also after a start() that failed half-way."""
-
-    config: Config
-    services: Services
-    database: EmbeddedPostgres | None
-    engine: sa.Engine
-    presence: Presence
-    runner: Runner
-    bodies: Threads | Processes
-    recovery: Recovery
-    leader: Leader
-    scheduler: Scheduler
-    publisher: Publisher
-    dispatcher: Dispatcher
-    listeners: Listeners
-    data: "Data"
-    watch: Watch
-    verifier: Verifier
-    _started: list[Callable[[], None]] = field(default_factory=list)
-
-    def start(self, *, recover: bool = True) -> None:
-        """Database, schema, then work. ``recover=False`` leaves other runs in the queue alone: for a command that does just its own."""
-        self.start_database()
-        try:
-            if recover:
-                _patient(self.services.schema.move, "up")
-            else:
-                self.services.schema.move("up")
-            grace = self.config.execution.grace_seconds
-            self._started += [self.presence.release, self.data.close, self.bodies.stop, partial(self.runner.stop, grace_seconds=grace)]
-            self.presence.assert_held()
-            if recover:
-                self.bodies.start()
-                self.runner.take_all()
-                self._started.append(self.recovery.stop)
-                self.recovery.start()
-                self._started.append(self.leader.stop)
-                self.leader.start()
-                self._started.append(self.scheduler.stop)
-                self.scheduler.start()
-                self._started.append(self.listeners.stop)
-                self.listeners.start()
-                self._started.append(self.publisher.stop)
-                self.publisher.start()
-                self._started.append(self.dispatcher.stop)
-                self.dispatcher.start()
-                self._started.append(self.data.housekeeping.stop)
-                self.data.housekeeping.start()
-                self._started.append(self.watch.stop)
-                self.watch.start()
-            else:
-                self._started.append(self._number)
-                self._number()
-        except BaseException:
-            self.stop()
-            raise
-
-    def _number(self) -> None:
-        """Gives the events of a command their numbers, if nobody leads who would do it."""
-        self.leader.beat()
-        self.publisher.number()
-        self.leader.stop()
-
-    def start_database(self) -> None:
-        """Just the database, its schema as it stands: for commands about the schema itself."""
-        try:
-            make_home(self.config.home)
-            if self.database is not None:
-                self._started.append(self.database.stop)
-                self.database.start()
-            self._started.append(self.engine.dispose)
-        except BaseException:
-            self.stop()
-            raise
-
-    def drain(self) -> None:
-        """The first part of a stop, while requests are still answered: health tells of it, nothing is begun, what runs gets its grace."""
-        self.runner.close()
-        self.scheduler.stop()
-        self.runner.stop(grace_seconds=self.config.execution.grace_seconds)
-
-    def stop(self) -> None:
-        """In the reverse order of the start. A part that fails to stop does not keep the others from it."""
-        while self._started:
-            try:
-                self._started.pop()()
-            except Exception:
-                _log.exception("a part did not stop cleanly")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Data:
-    """The parts of the data sets."""
-
-    service: DatasetService
-    blobs: FolderBlobs
-    reader: Reader
-    housekeeping: Housekeeping
-    engine: Engine
-    locks: ReadingLocks
-
-    def close(self) -> None:
-        self.locks.close()
-        self.engine.close()
 
 
 def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, Handler] | None = None) -> System:
@@ -365,14 +247,6 @@ def _limits(config: Config) -> RunLimits:
         alone=() if given.concurrent_trainings else ("train",),
         timeouts=given.timeouts,
     )
-
-
-def make_home(home: Path) -> None:
-    """The folder of our own state, for our eyes only. Raises ConfigError when it cannot be made."""
-    try:
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise errors.ConfigError(f"The home {home} cannot be made ({error.strerror}). Choose another with --home or MLSYS_HOME.") from None
 
 
 def _on_head(units: Units, models: Mapping[str, dict[str, Any]], scheduler: Scheduler) -> None:

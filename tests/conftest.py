@@ -18,10 +18,10 @@ import pytest
 import sqlalchemy as sa
 
 from mlsys import bootstrap, config
-from mlsys.bootstrap import System
 from mlsys.storage.database import make_engine
 from mlsys.storage.embedded import EmbeddedPostgres
 from mlsys.storage.migrate import Migrator
+from mlsys.system import System
 
 SOLAR = Path(__file__).parents[2] / "shared" / "data" / "solar-dataset.pq"
 

@@ -15,8 +15,8 @@ from werkzeug.test import TestResponse
 
 from mlsys import bootstrap, config
 from mlsys.api.app import create_app
-from mlsys.bootstrap import System
 from mlsys.clock import Clock
+from mlsys.system import System
 
 WAIT = {"Prefer": "wait=60"}
 TRAIN = {"model_name": "quick", "start_date": "2020-01-01", "end_date": "2020-03-15"}

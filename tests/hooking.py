@@ -8,8 +8,8 @@ from flask.testing import FlaskClient
 from receivers import Receiver
 from standardwebhooks import Webhook
 
-from mlsys.bootstrap import System
 from mlsys.registry.unit_of_work import Units
+from mlsys.system import System
 
 ALLOWED = {"webhooks.allowed_hosts": ["127.0.0.1"]}
 

@@ -11,9 +11,9 @@ import front
 import sqlalchemy as sa
 from serving import until
 
-from mlsys.bootstrap import System
 from mlsys.records import Run
 from mlsys.storage import tables
+from mlsys.system import System
 from mlsys.testing import FrozenClock
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)

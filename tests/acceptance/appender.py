@@ -19,6 +19,7 @@ from mlsys import bootstrap, config
 from mlsys.registry.datasets import DatasetRepository
 from mlsys.registry.unit_of_work import UnitOfWork
 from mlsys.storage.artifacts import BlobWriter, FolderBlobs
+from mlsys.system import System
 from mlsys.timetravel.compaction import Compactor
 from mlsys.timetravel.writing import Sheet
 
@@ -26,7 +27,7 @@ START = datetime(2022, 1, 1, tzinfo=UTC)
 ROWS = 50
 
 
-def system(url: str, home: Path) -> bootstrap.System:
+def system(url: str, home: Path) -> System:
     return bootstrap.build(config.load(None, environ={}, overrides={"home": str(home), "database.url": url, "logging.level": "error"}))
 
 

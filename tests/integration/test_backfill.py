@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from flask.testing import FlaskClient
 
-from mlsys.bootstrap import System
+from mlsys.system import System
 
 DAY = timedelta(days=1)
 RANGE = {"start_date": "2020-03-10", "end_date": "2020-03-15", "step": "P1D"}

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from flask.testing import FlaskClient
 
-from mlsys.bootstrap import System
+from mlsys.system import System
 from mlsys.testing import FrozenClock
 
 START, END = "2017-01-01", "2017-07-10"

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from mlsys import errors
 from mlsys.api import problems
-from mlsys.bootstrap import System
+from mlsys.system import System
 
 SECRET = "/srv/secret password=hunter2 SELECT * FROM runs"
 
