@@ -4,11 +4,9 @@ import json
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from serving import free_port
 
 from mlsys import bootstrap, config
 from mlsys.storage.database import make_engine
@@ -98,13 +97,6 @@ def system_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     process.terminate()
     process.wait(20)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _wait_for(url: sa.URL) -> None:

@@ -1,4 +1,4 @@
-"""A TCP proxy before PostgreSQL that can be cut, and that can swallow the answer to a commit."""
+"""A TCP proxy before PostgreSQL that can be cut or hang, and that can swallow the answer to a commit."""
 
 import contextlib
 import socket
@@ -11,15 +11,16 @@ import sqlalchemy as sa
 
 
 class Proxy:
-    """Forwards to the unix socket of a server. ``url``: a database of it, through the proxy."""
+    """Forwards to the unix socket or the port of a server. ``url``: a database of it, through the proxy."""
 
     def __init__(self, url: str) -> None:
-        parsed = sa.make_url(url)
-        self._upstream = f"{parsed.query['host']}/.s.PGSQL.{parsed.query['port']}"
+        parsed = self._upstream = sa.make_url(url)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._lock = threading.Lock()
         self._open: list[socket.socket] = []
         self._cut = threading.Event()
+        self._flowing = threading.Event()
+        self._flowing.set()
         self._marker: bytes | None = None
         self.swallowed = threading.Event()
         port = self._listener.getsockname()[1]
@@ -32,14 +33,20 @@ class Proxy:
     def __exit__(self, *_: object) -> None:
         self._listener.close()
         self._drop()
+        self._flowing.set()
 
     def cut(self) -> None:
         """No connection lives or is made from now on."""
         self._cut.set()
         self._drop()
 
+    def hang(self) -> None:
+        """Connections live, and no byte gets through, either way."""
+        self._flowing.clear()
+
     def mend(self) -> None:
         self._cut.clear()
+        self._flowing.set()
 
     @contextmanager
     def swallowing(self, marker: bytes) -> Iterator[threading.Event]:
@@ -63,20 +70,26 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            server = socket.socket(socket.AF_UNIX)
             try:
-                if self._cut.is_set():
-                    raise OSError("cut")
-                server.connect(self._upstream)
+                server = self._connect()
             except OSError:
                 client.close()
-                server.close()
                 continue
             with self._lock:
                 self._open += [client, server]
             lost = threading.Event()
             threading.Thread(target=self._pump, args=(client, server, lost, True), daemon=True).start()
             threading.Thread(target=self._pump, args=(server, client, lost, False), daemon=True).start()
+
+    def _connect(self) -> socket.socket:
+        if self._cut.is_set():
+            raise OSError("cut")
+        at = self._upstream
+        if "host" not in at.query:
+            return socket.create_connection((at.host or "127.0.0.1", at.port or 5432))
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(f"{at.query['host']}/.s.PGSQL.{at.query.get('port', at.port or 5432)}")
+        return server
 
     def _pump(self, source: socket.socket, sink: socket.socket, lost: threading.Event, asks: bool) -> None:
         seen = False
@@ -91,6 +104,7 @@ class Proxy:
                 elif lost.is_set():  # it has been carried out: the server has answered
                     self.swallowed.set()
                     break
+                self._flowing.wait()
                 sink.sendall(data)
         for one in (source, sink):
             with contextlib.suppress(OSError):

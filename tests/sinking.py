@@ -4,11 +4,10 @@ import json
 import re
 import select
 import shutil
-import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from functools import partial
@@ -20,13 +19,7 @@ import psycopg2
 import pytest
 import sqlalchemy as sa
 from aiosmtpd.controller import Controller
-from serving import until
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from serving import free_port, until
 
 
 @dataclass(kw_only=True)

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cutting
 import front
 import pytest
 import serving
 import sqlalchemy as sa
+from proxy import Proxy
 from serving import Served, until
 
 from mlsys import bootstrap, config, crashing
@@ -160,7 +160,7 @@ def test_kill__in_the_middle_of_a_firing_fires_once(place: Place) -> None:
 @pytest.mark.parametrize("fault", ["cut", "hang"])
 def test_database__that_goes_away_for_seconds_loses_no_firing(place: Place, fault: str) -> None:
     names = [f"s{number}" for number in range(5)]
-    with cutting.line(place.url) as line, place.serve("home", url=line.url) as served:
+    with Proxy(place.url) as line, place.serve("home", url=line.url) as served:
         place.make(served, *names)
         place.due(seconds=1)
         getattr(line, fault)()

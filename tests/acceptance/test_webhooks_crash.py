@@ -18,9 +18,8 @@ import front
 import pytest
 import serving
 import urllib3
-from conftest import free_port
 from proxy import Proxy
-from serving import Served, until
+from serving import Served, free_port, until
 
 from mlsys.crashing import STATUS, VARIABLE
 
