@@ -62,6 +62,7 @@ from mlsys.timetravel.locks import ReadingLocks
 from mlsys.timetravel.predictions import PredictionReader
 from mlsys.timetravel.reader import JobPort, Reader
 from mlsys.timetravel.verifying import Verifier
+from mlsys.webhooks.attempts import Attempter
 from mlsys.webhooks.dispatcher import Dispatcher
 from mlsys.webhooks.outbound import Outbound
 from mlsys.webhooks.retries import Schedule
@@ -193,12 +194,12 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
 
 
 def _dispatcher(config: Config, units: Units, clock: Clock, presence: Presence, *, outbound: Outbound, sealer: Sealer) -> Dispatcher:
+    schedule = Schedule(config.webhooks.retry_schedule)
     return Dispatcher(
         units=units,
         clock=clock,
-        outbound=outbound,
         sealer=sealer,
-        schedule=Schedule(config.webhooks.retry_schedule),
+        attempter=Attempter(clock=clock, outbound=outbound, sealer=sealer, schedule=schedule),
         owner=presence.owner,
         alive=presence.alive,
         threads=config.webhooks.threads,

@@ -1,5 +1,5 @@
-"""Brings events to webhooks. One thread talks to the database, in one transaction a round: it notes what came of attempts, makes the
-rows of new events, and claims what is due; others send (lanes.py). Every process does this, the leader and the standbys.
+"""Brings events to webhooks. One thread talks to the database, in rounds: it makes the rows of new events and claims what is due, then
+notes what came of attempts; others send (lanes.py). Every process does this, the leader and the standbys.
 
 Nothing is lost with the process: a claim names it, so whatever it held is free again once it is gone, and an attempt that was made but not
 noted is made once more.
@@ -10,20 +10,18 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from mlsys import errors
 from mlsys.clock import Clock, rfc3339
 from mlsys.crashing import crash_point
 from mlsys.events import types
-from mlsys.registry.deliveries import Attempted, Claimed, State
+from mlsys.registry.deliveries import Claimed
 from mlsys.registry.unit_of_work import UnitOfWork, Units
-from mlsys.webhooks import retries, signing
+from mlsys.webhooks.attempts import Answer, Attempter
 from mlsys.webhooks.lanes import Lanes
-from mlsys.webhooks.outbound import Outbound
-from mlsys.webhooks.retries import Schedule
 from mlsys.webhooks.sealing import Sealer
 
 _log = logging.getLogger(__name__)
@@ -37,16 +35,6 @@ _STEP, _MOST = 100, 1000  # events that an endpoint's rows are made of at once, 
 _BATCH = 512
 _GRACE = 5.0  # for attempts on their way when the process stops
 _SILENT = 30.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Answer:
-    """What came of an attempt. ``gone``: the endpoint asked for no more; ``given_up``: that was the last attempt."""
-
-    claimed: Claimed
-    attempted: Attempted
-    gone: bool
-    given_up: bool
 
 
 class _Every:
@@ -72,9 +60,8 @@ class Dispatcher:
         *,
         units: Units,
         clock: Clock,
-        outbound: Outbound,
         sealer: Sealer,
-        schedule: Schedule,
+        attempter: Attempter,
         owner: int,
         alive: Callable[[], Sequence[int]],
         threads: int,
@@ -82,15 +69,14 @@ class Dispatcher:
     ) -> None:
         self._units = units
         self._clock = clock
-        self._outbound = outbound
         self._sealer = sealer
-        self._schedule = schedule
+        self._attempter = attempter
         self._owner = owner
         self._alive = alive
         self._keep = keep
         self._lanes: Lanes[Claimed] = Lanes(threads=threads, send=self._send)
-        self._answers: queue.SimpleQueue[_Answer] = queue.SimpleQueue()
-        self._unnoted: list[_Answer] = []
+        self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self._unnoted: list[Answer] = []
         self._last = ""
         self._news = threading.Event()
         self._woken = threading.Event()
@@ -118,7 +104,7 @@ class Dispatcher:
                 self._note()
             except errors.Unavailable:
                 _log.warning("some webhook deliveries could not be noted; they will be sent once more")
-        self._outbound.close()
+        self._attempter.close()
 
     def wake(self) -> None:
         """There are new events, or an endpoint has changed."""
@@ -172,18 +158,29 @@ class Dispatcher:
         """Whether there may be more to do at once."""
         if self._purging.due():
             self._purge()
+        if self._sweeping.due():
+            self._sweep()
+        going = self._claim()
+        self._note()
+        return going or not self._answers.empty()
+
+    def _sweep(self) -> None:
+        """Frees what processes that are gone had claimed, and what this one has without knowing (the answer to a commit was lost)."""
+        alive = self._alive()
         held = self._lanes.in_hand()  # before the answers: what is answered in between is in both
         self._collect()
-        limit, rooms = self._lanes.rooms()
+        with self._units() as unit:
+            unit.deliveries.free(owner=self._owner, held=[*held, *(answer.claimed.id for answer in self._unnoted)], alive=alive)
+            unit.commit()
+
+    def _claim(self) -> bool:
+        """Makes rows of new events and takes in hand what is due; whether there was any. First, so that the threads have work meanwhile."""
         advancing = self._advancing.due() or self._news.is_set()
         self._news.clear()
-        alive = self._alive() if self._sweeping.due() else None
         with self._units() as unit:
-            if alive is not None:
-                held = [*held, *(answer.claimed.id for answer in self._unnoted)]
-                unit.deliveries.free(owner=self._owner, held=held, alive=alive)
-            self._settle(unit)
+            unit.deliveries.may_be_lost()
             moved = advancing and unit.deliveries.advance(step=_STEP, most=_MOST)
+            limit, rooms = self._lanes.rooms()
             claimed = unit.deliveries.claim(
                 owner=self._owner,
                 key_id=self._sealer.key_id,
@@ -193,36 +190,34 @@ class Dispatcher:
                 limit=min(limit, _BATCH),
             )
             unit.commit()
-        if self._unnoted:
-            crash_point("delivery noted")
-        self._unnoted.clear()
         if claimed:
             crash_point("delivery claimed")
             self._last = claimed[-1].webhook_id
             self._lanes.put(claimed)
         if moved:
             self._news.set()
-        return moved or bool(claimed) or not self._answers.empty()
+        return moved or bool(claimed)
 
     def _note(self) -> None:
-        """Just what came of attempts."""
+        """What came of attempts, and what shall not be attempted here."""
         self._collect()
+        unwanted = self._lanes.unwanted()
+        if not self._unnoted and not unwanted:
+            return
         with self._units() as unit:
-            self._settle(unit)
+            if unwanted:
+                unit.deliveries.hand_back(unwanted, owner=self._owner)
+            if self._unnoted:
+                self._record(unit)
             unit.commit()
+        crash_point("delivery noted")
         self._unnoted.clear()
 
     def _collect(self) -> None:
         while not self._answers.empty():
             self._unnoted.append(self._answers.get())
 
-    def _settle(self, unit: UnitOfWork) -> None:
-        unwanted = self._lanes.unwanted()
-        if unwanted:
-            unit.deliveries.hand_back(unwanted, owner=self._owner)
-        if not self._unnoted:
-            unit.deliveries.may_be_lost()
-            return
+    def _record(self, unit: UnitOfWork) -> None:
         last = [answer for answer in self._unnoted if answer.gone or answer.given_up]
         for id in sorted({answer.claimed.webhook_id for answer in last}):
             unit.webhooks.lock(id)  # before any delivery, as those who change a webhook do
@@ -230,7 +225,7 @@ class Dispatcher:
         for answer in last:
             self._stop(unit, answer)
 
-    def _stop(self, unit: UnitOfWork, answer: _Answer) -> None:
+    def _stop(self, unit: UnitOfWork, answer: Answer) -> None:
         """Disables an endpoint that asked for it, or to which nothing has come through since this delivery was first tried.
 
         Where others came through meanwhile it is this one event that the receiver does not take: that one has failed, and no more.
@@ -243,7 +238,7 @@ class Dispatcher:
         found = unit.webhooks.find(claimed.webhook_id)
         if found is None or not found.webhook.enabled:
             return
-        why = "it answered 410 Gone" if answer.gone else f"all {self._schedule.attempts} attempts failed; the last: {attempted.error}"
+        why = "it answered 410 Gone" if answer.gone else f"all {self._attempter.most} attempts failed; the last: {attempted.error}"
         told = {"reason": f"Event {claimed.sequence} could not be delivered: {why}.", "at": rfc3339(attempted.at)}
         unit.webhooks.define(replace(found.webhook, enabled=False, disabled=told))
         # without the URL, which may hold a token: others hear of this
@@ -264,29 +259,5 @@ class Dispatcher:
 
     def _send(self, claimed: Claimed) -> None:
         """One attempt, in a thread of the lanes."""
-        now, begin = self._clock.now(), time.monotonic()
-        status, error, retry_after = None, None, None
-        try:
-            message = signing.message(sequence=claimed.sequence, type=claimed.type, timestamp=claimed.timestamp, data=claimed.data)
-            headers = signing.headers(message, self._sealer.open_all(claimed.secrets), now)
-            reply = self._outbound.post(claimed.url, message.body, headers)
-            crash_point("delivery sent")
-            status, error, retry_after = reply.status, retries.failure(reply.status), reply.headers.get("retry-after")
-        except errors.MlsysError as caught:
-            error = caught.message
-        except Exception:
-            _log.exception("webhook %s: an attempt failed", claimed.webhook_id)
-            error = "Something unexpected went wrong; the log of mlsys has the details."
-        latency = round((time.monotonic() - begin) * 1000, 1)
-        self._answers.put(self._answer(claimed, now, status, error, latency, retry_after))
+        self._answers.put(self._attempter.attempt(claimed))
         self._woken.set()
-
-    def _answer(
-        self, claimed: Claimed, now: datetime, status: int | None, error: str | None, latency_ms: float, retry_after: str | None
-    ) -> _Answer:
-        gone = status == retries.GONE
-        next = None if error is None or gone else self._schedule.next(claimed.tries + 1, self._clock.now(), retry_after)
-        given_up = error is not None and not gone and next is None
-        state: State = "delivered" if error is None else "failed" if given_up else "pending"
-        attempted = Attempted(id=claimed.id, at=now, status=status, latency_ms=latency_ms, error=error, state=state, next_attempt_at=next)
-        return _Answer(claimed=claimed, attempted=attempted, gone=gone, given_up=given_up)

@@ -13,6 +13,7 @@ from typing import Generic, Protocol, TypeVar
 
 _SLOW_SECONDS = 1.0
 _UNKNOWN, _SLOW = 4, 1  # how many an endpoint may have in hand
+_REMEMBERED = 256  # quick endpoints; those not heard of for longest are unknown again
 
 
 class Item(Protocol):
@@ -38,7 +39,7 @@ class Lanes(Generic[T]):
         self._share = max(1, threads * 3 // 4)
         self._quick_lane: Queues[T] = OrderedDict()
         self._careful_lane: Queues[T] = OrderedDict()
-        self._quick: set[str] = set()
+        self._quick: OrderedDict[str, None] = OrderedDict()
         self._slow: set[str] = set()
         self._flying: dict[int, T] = {}
         self._flying_at: Counter[str] = Counter()
@@ -82,7 +83,7 @@ class Lanes(Generic[T]):
         """How many more may be taken in hand in all; and of which endpoint, where that is not ``usual_room``."""
         with self._changed:
             held = self._flying_at + Counter({name: len(queue) for name, queue in self._queued()})
-            rooms = {name: max(0, self._depth(name) - held[name]) for name in held.keys() | self._slow}
+            rooms = {name: max(0, self._depth(name) - held[name]) for name in held.keys() | self._slow | self._quick.keys()}
             return max(0, 32 * self._count - held.total()), rooms
 
     def stocked(self) -> bool:
@@ -104,14 +105,13 @@ class Lanes(Generic[T]):
     def drop(self, webhook_id: str) -> None:
         """Gives back what waits for an endpoint."""
         with self._changed:
-            for lane in (self._quick_lane, self._careful_lane):
-                self._unwanted += [item.id for item in lane.pop(webhook_id, ())]
+            self._give_back(webhook_id)
 
     def _queued(self) -> Iterable[tuple[str, deque[T]]]:
         return [*self._quick_lane.items(), *self._careful_lane.items()]
 
     def _depth(self, name: str) -> int:
-        return 8 * self._count if name in self._quick else _SLOW if name in self._slow else _UNKNOWN
+        return 16 * self._count if name in self._quick else _SLOW if name in self._slow else _UNKNOWN
 
     def _work(self) -> None:
         while (item := self._next()) is not None:
@@ -159,18 +159,32 @@ class Lanes(Generic[T]):
             self._flying_at[name] -= 1
             if not self._flying_at[name]:
                 del self._flying_at[name]
-            if quick != (name in self._quick):
-                self._move(name, quick=quick)
+            if quick:
+                self._praise(name)
+            else:
+                self._demote(name)
 
-    def _move(self, name: str, *, quick: bool) -> None:
-        """Into the other lane."""
-        self._careful += self._flying_at.get(name, 0) * (-1 if quick else 1)
-        if quick:
-            self._quick.add(name)
+    def _praise(self, name: str) -> None:
+        """Into the quick lane, or it stays there."""
+        if name not in self._quick:
+            self._careful -= self._flying_at.get(name, 0)
             self._slow.discard(name)
             if name in self._careful_lane:
                 self._quick_lane[name] = self._careful_lane.pop(name)
-        else:
-            self._quick.discard(name)
-            self._slow.add(name)
-            self._unwanted += [item.id for item in self._quick_lane.pop(name, ())]
+        self._quick[name] = None
+        self._quick.move_to_end(name)
+        oldest = next(iter(self._quick))
+        if len(self._quick) > _REMEMBERED and oldest not in self._quick_lane and not self._flying_at.get(oldest):
+            del self._quick[oldest]
+
+    def _demote(self, name: str) -> None:
+        """Out of the quick lane; what waits for it is given back."""
+        if name in self._quick:
+            self._careful += self._flying_at.get(name, 0)
+            del self._quick[name]
+        self._slow.add(name)
+        self._give_back(name)
+
+    def _give_back(self, name: str) -> None:
+        for lane in (self._quick_lane, self._careful_lane):
+            self._unwanted += [item.id for item in lane.pop(name, ())]

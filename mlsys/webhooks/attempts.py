@@ -1,0 +1,71 @@
+"""One attempt to deliver an event: signed as of now, sent, and what its answer means. No database; it never raises."""
+
+import logging
+import time
+from dataclasses import dataclass
+from datetime import datetime
+
+from mlsys import errors
+from mlsys.clock import Clock
+from mlsys.crashing import crash_point
+from mlsys.registry.deliveries import Attempted, Claimed, State
+from mlsys.webhooks import retries, signing
+from mlsys.webhooks.outbound import Outbound
+from mlsys.webhooks.retries import Schedule
+from mlsys.webhooks.sealing import Sealer
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What came of an attempt. ``gone``: the endpoint asked for no more; ``given_up``: that was the last attempt."""
+
+    claimed: Claimed
+    attempted: Attempted
+    gone: bool
+    given_up: bool
+
+
+class Attempter:
+    def __init__(self, *, clock: Clock, outbound: Outbound, sealer: Sealer, schedule: Schedule) -> None:
+        self._clock = clock
+        self._outbound = outbound
+        self._sealer = sealer
+        self._schedule = schedule
+
+    @property
+    def most(self) -> int:
+        """Attempts that are made before a delivery is given up."""
+        return self._schedule.attempts
+
+    def close(self) -> None:
+        """Lets go of connections that are kept; it may be asked again afterwards."""
+        self._outbound.close()
+
+    def attempt(self, claimed: Claimed) -> Answer:
+        now, begin = self._clock.now(), time.monotonic()
+        status, error, retry_after = None, None, None
+        try:
+            message = signing.message(sequence=claimed.sequence, type=claimed.type, timestamp=claimed.timestamp, data=claimed.data)
+            headers = signing.headers(message, self._sealer.open_all(claimed.secrets), now)
+            reply = self._outbound.post(claimed.url, message.body, headers)
+            crash_point("delivery sent")
+            status, error, retry_after = reply.status, retries.failure(reply.status), reply.headers.get("retry-after")
+        except errors.MlsysError as caught:
+            error = str(caught)
+        except Exception:
+            _log.exception("webhook %s: an attempt failed", claimed.webhook_id)
+            error = "Something unexpected went wrong; the log of mlsys has the details."
+        latency = round((time.monotonic() - begin) * 1000, 1)
+        return self._answer(claimed, now, status, error, latency, retry_after)
+
+    def _answer(
+        self, claimed: Claimed, now: datetime, status: int | None, error: str | None, latency_ms: float, retry_after: str | None
+    ) -> Answer:
+        gone = status == retries.GONE
+        next = None if error is None or gone else self._schedule.next(claimed.tries + 1, self._clock.now(), retry_after)
+        given_up = error is not None and not gone and next is None
+        state: State = "delivered" if error is None else "failed" if given_up else "pending"
+        attempted = Attempted(id=claimed.id, at=now, status=status, latency_ms=latency_ms, error=error, state=state, next_attempt_at=next)
+        return Answer(claimed=claimed, attempted=attempted, gone=gone, given_up=given_up)
