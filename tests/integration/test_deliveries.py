@@ -370,7 +370,7 @@ def test_retention__takes_what_was_delivered_and_nothing_else(make: Make) -> Non
     world = make()
     units = world.system.services.units
     with receivers.receiving(lambda one: 500 if one.path == "/bad" else 200) as receiver:
-        good = subscribe(world.client, receiver.url)
+        good = subscribe(world.client, receiver.url, "data.*")
         bad = subscribe(world.client, receiver.url.replace("/hook", "/bad"), "data.*")
         emit(units, 3)
         until(lambda: len(deliveries(world.client, good["id"], state="delivered")) >= 3)
