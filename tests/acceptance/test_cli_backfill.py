@@ -1,18 +1,15 @@
 """`mlsys backfill` as its users run it, without a server."""
 
-import json
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
 import front
 import pandas as pd
 import pytest
-import serving
+from terminal import Place, answered, mlsys
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """Eighty days of rows, each known at once, that reach some days past the present."""
     folder = tmp_path_factory.mktemp("backfill")
     frame = front.hourly()
@@ -23,18 +20,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"home": folder / "home", "config": file, "data": folder}
 
 
-def mlsys(place: dict[str, Path], *words: str, code: int = 0) -> str:
-    found = serving.cli(*words, **place)
-    assert found.returncode == code, found.stdout + found.stderr
-    assert "Traceback" not in found.stderr
-    return found.stdout + found.stderr
-
-
-def answered(place: dict[str, Path], *words: str) -> Any:
-    return json.loads(mlsys(place, *words, "--json"))
-
-
-def test_backfill__from_a_plan_to_rows_and_nothing_twice(place: dict[str, Path]) -> None:
+def test_backfill__from_a_plan_to_rows_and_nothing_twice(place: Place) -> None:
     today = datetime.now(UTC).date()
     trained = answered(place, "train", "quick", "--start", f"{today - timedelta(days=70)}", "--end", f"{today - timedelta(days=1)}")
     version = trained["result"]["model_version_id"]

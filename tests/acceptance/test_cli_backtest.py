@@ -1,30 +1,17 @@
 """`mlsys backtest` as its users run it, without a server."""
 
-import json
-from pathlib import Path
-
-import front
 import pandas as pd
 import pytest
-import serving
+import terminal
+from terminal import Place, answered, mlsys
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("backtest")
-    front.hourly().to_parquet(folder / "hourly.parquet")
-    file = front.configure(folder, {"quick": front.definition()})
-    return {"home": folder / "home", "config": file, "data": folder}
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return terminal.place(tmp_path_factory.mktemp("backtest"))
 
 
-def mlsys(place: dict[str, Path], *words: str, code: int = 0) -> str:
-    found = serving.cli(*words, **place)
-    assert found.returncode == code, found.stdout + found.stderr
-    assert "Traceback" not in found.stderr
-    return found.stdout if code == 0 else found.stdout + found.stderr
-
-
-def test_backtest__shows_tables_and_writes_the_rows(place: dict[str, Path]) -> None:
+def test_backtest__shows_tables_and_writes_the_rows(place: Place) -> None:
     file = place["data"] / "rows.parquet"
     words = ("backtest", "quick", "--start", "2020-03-01", "--end", "2020-03-04", "--refit", "2")
     shown = mlsys(place, *words, "--output", str(file))
@@ -40,7 +27,7 @@ def test_backtest__shows_tables_and_writes_the_rows(place: dict[str, Path]) -> N
     rows = pd.read_parquet(file)
     assert len(rows) == 96
     assert rows["actual"].notna().all()
-    result = json.loads(mlsys(place, *words, "--json"))["result"]
+    result = answered(place, *words)["result"]
     assert result["overall"]["mae"] == pytest.approx((rows["prediction"] - rows["actual"]).abs().mean())
     assert "step" in mlsys(place, *words, "--step", "daily", code=2)
     early = ("backtest", "quick", "--start", "2020-01-01", "--end", "2020-01-04")

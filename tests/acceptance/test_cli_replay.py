@@ -1,36 +1,21 @@
 """`mlsys replay` and `mlsys verify` as their users run them, without a server."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import front
 import pytest
-import serving
+import terminal
+from terminal import Place, answered, mlsys
 
 WINDOW = ("--start", "2020-01-01", "--end", "2020-03-15")
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("replay")
-    front.hourly().to_parquet(folder / "hourly.parquet")
-    file = front.configure(folder, {"quick": front.definition()})
-    return {"home": folder / "home", "config": file, "data": folder}
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return terminal.place(tmp_path_factory.mktemp("replay"))
 
 
-def mlsys(place: dict[str, Path], *words: str, code: int = 0) -> str:
-    found = serving.cli(*words, **place)
-    assert found.returncode == code, found.stdout + found.stderr
-    assert "Traceback" not in found.stderr
-    return found.stdout + found.stderr
-
-
-def answered(place: dict[str, Path], *words: str, code: int = 0) -> Any:
-    return json.loads(mlsys(place, *words, "--json", code=code))
-
-
-def test_replay_and_verify__first_right_then_wrong(place: dict[str, Path]) -> None:
+def test_replay_and_verify__first_right_then_wrong(place: Place) -> None:
     trained = answered(place, "train", "quick", *WINDOW)
     mlsys(place, "predict", "quick", "--start", "2020-03-16", "--end", "2020-03-17")
     assert f"the train run {trained['id']} done again: identical" in mlsys(place, "replay", trained["id"])
@@ -51,11 +36,11 @@ def test_replay_and_verify__first_right_then_wrong(place: dict[str, Path]) -> No
     assert (told["ok"], [fault["name"] for fault in told["faults"]]) == (False, [artifact.parent.name + artifact.name])
 
 
-def test_replay__needs_a_run_or_a_number(place: dict[str, Path]) -> None:
+def test_replay__needs_a_run_or_a_number(place: Place) -> None:
     assert "Give either" in mlsys(place, "replay", code=2)
     assert "Give either" in mlsys(place, "replay", "x", "--audit", "1", code=2)
     assert "There is no run" in mlsys(place, "replay", "nothing", code=2)
 
 
-def test_verify__of_an_empty_home_says_what_to_do(place: dict[str, Path], tmp_path: Path) -> None:
+def test_verify__of_an_empty_home_says_what_to_do(place: Place, tmp_path: Path) -> None:
     assert "mlsys db upgrade" in mlsys(place | {"home": tmp_path / "home"}, "verify", code=1)
