@@ -180,7 +180,8 @@ def test_kill__during_training_loses_nothing_and_leaves_no_database_server(quick
 
 def test_terminate__gives_the_running_job_back_and_a_restart_finishes_it(quick: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
-    with serving.serve(home, config=quick / "config.yaml", data=quick) as first:
+    place = {"config": quick / "config.yaml", "data": quick}
+    with serving.serve(home, **place, MLSYS_EXECUTION__GRACE_SECONDS="0.5") as first:
         id = running(first, front.TRAIN | {"params": LONG | {"seeds": 2}})
         started = time.monotonic()
         assert first.terminate() == 0
