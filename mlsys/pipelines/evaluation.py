@@ -70,15 +70,25 @@ def evaluate(
         "earlier": [{"model_version_id": one.model_version_id, "errors": per_day(one.forecast), "note": one.note} for one in rivals[1:]],
         "bias": float(np.mean(candidate - holdout.target)),
         "target_level": float(np.mean(np.abs(holdout.target))),
-        "quantiles": _below(holdout, forecast),
+        "quantiles": _quantiles(holdout, forecast),
     }
 
 
-def _below(holdout: Features, forecast: pd.DataFrame) -> dict[str, Any]:
+def _quantiles(holdout: Features, forecast: pd.DataFrame) -> dict[str, Any]:
+    """``below``: share of the rows at or below the forecast, ``under``: below it (less, where the target repeats: zeros, counts);
+    ``by_day``: rows of each day, and how many of them are at or below."""
     rows = holdout.active
-    levels = [name for name in forecast.columns if name.startswith(names.QUANTILE)]
-    below = {name: float(np.mean(holdout.target[rows] <= forecast[name].to_numpy()[rows])) for name in levels if rows.any()}
-    return {"rows": int(rows.sum()), "below": below}
+    target, (_, of_day) = holdout.target[rows], np.unique(holdout.day[rows], return_inverse=True)
+    levels = {name: forecast[name].to_numpy()[rows] for name in forecast.columns if name.startswith(names.QUANTILE) and rows.any()}
+    return {
+        "rows": len(target),
+        "below": {name: float(np.mean(target <= values)) for name, values in levels.items()},
+        "under": {name: float(np.mean(target < values)) for name, values in levels.items()},
+        "by_day": {
+            "rows": np.bincount(of_day).tolist(),
+            **{name: np.bincount(of_day, weights=target <= values).astype(int).tolist() for name, values in levels.items()},
+        },
+    }
 
 
 def metrics(holdout: Features, candidate: Floats, naive: Floats, rival: Rival | None) -> dict[str, float]:

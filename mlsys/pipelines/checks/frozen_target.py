@@ -26,7 +26,7 @@ class FrozenTarget(base.DataCheck):
         self._over, self._coverage, self._most = timedelta(hours=hours), coverage, most
 
     def check(self, frame: pd.DataFrame, context: base.CheckContext) -> tuple[Verdict, ...]:
-        moving = {key: one for key, one in context.series.items() if cleaning.moves(one[context.layout.target].to_numpy(dtype=np.float64))}
+        moving = {key: one for key, one in context.series.items() if _judged(one[context.layout.target].to_numpy(dtype=np.float64))}
         frozen = {key: one[self._frozen(one, context)] for key, one in moving.items()}
         rows = checking.inside(frozen, context.window)
         count = sum(len(one) for one in rows.values())
@@ -59,6 +59,12 @@ class FrozenTarget(base.DataCheck):
             still, series.index, context.layout, over=self._over, coverage=self._coverage
         ) & ~np.isnan(values)
         return found
+
+
+def _judged(values: npt.NDArray[np.float64]) -> bool:
+    """What often rests by nature (a count that is mostly 0) is not; what never moves at all is."""
+    known = values[~np.isnan(values)]
+    return cleaning.moves(values) or (len(known) > 0 and bool((known == known[0]).all()))
 
 
 def _first(rows: dict[tuple[object, ...], pd.DataFrame]) -> pd.Timestamp:
