@@ -88,7 +88,11 @@ class Proxy:
         if "host" not in at.query:
             return socket.create_connection((at.host or "127.0.0.1", at.port or 5432))
         server = socket.socket(socket.AF_UNIX)
-        server.connect(f"{at.query['host']}/.s.PGSQL.{at.query.get('port', at.port or 5432)}")
+        try:
+            server.connect(f"{at.query['host']}/.s.PGSQL.{at.query.get('port', at.port or 5432)}")
+        except OSError:
+            server.close()
+            raise
         return server
 
     def _pump(self, source: socket.socket, sink: socket.socket, lost: threading.Event, asks: bool) -> None:

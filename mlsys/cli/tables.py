@@ -1,5 +1,7 @@
 """How answers of the API look in a terminal: tables, a progress bar, a run's result. Text of users is shown as text, never as markup."""
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +12,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-_console = Console(highlight=False)
+WIDE = 200  # where nobody says how wide: cells that break in the middle of a number cannot be searched for
+_console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE)
 _MARKS = {True: ("passed", "green"), False: ("failed", "red")}
 
 
@@ -100,8 +103,26 @@ def _trained(result: Mapping[str, Any]) -> None:
     validation = result["validation"]
     say(f"  version {result['version']} ({result['model_version_id']}), trained on {result['data']['rows']} rows")
     show_metrics(result["metrics"])
-    say(f"  the gate says: {validation['decision']}; {'now in production' if result['promoted'] else 'production unchanged'}")
+    say(f"  the gate says: {validation['decision']}{_because(validation)}; {_became(result)}")
     show_checks(validation["checks"])
+
+
+def _because(validation: Mapping[str, Any]) -> str:
+    """The checks that decided, if they decided against it."""
+    if validation["decision"] == "accepted":
+        return ""
+    ground = validation["decision"] == "cannot_judge"
+    failed = [check for check in validation["checks"] if not check["passed"] and check["blocking"]]
+    return f" because of {', '.join(check['name'] for check in failed if check.get('ground', False) == ground)}"
+
+
+def _became(result: Mapping[str, Any]) -> str:
+    if result["promoted"]:
+        return "now in production"
+    asked = result["validation"]["decision"] == "accepted"
+    return (
+        "production unchanged, as asked (with time travel it always is)" if asked else "production unchanged; mlsys promote does it by hand"
+    )
 
 
 def _predicted(result: Mapping[str, Any]) -> None:

@@ -75,7 +75,8 @@ class ModelRepository:
 
 def unknown(name: str) -> errors.NotFound:
     return errors.NotFound(
-        f"There is no model {name!r}. GET /models lists those there are; new ones are declared under models: in config.yaml."
+        f"There is no model {name!r}. GET /models lists those there are; new ones are declared under models: in config.yaml, "
+        "which is read when mlsys serve starts."
     )
 
 
