@@ -28,7 +28,7 @@ AGES = (4, 13)  # weeks that the champion is older
 HISTORY = 8  # champions in all, each a fortnight older than the next
 TRIED = (1, 2, 3, 5, 8)  # values of best_of
 LOSSES, CHAIN = (0.01, 0.02, 0.03, 0.05), 25
-GOOD_SHARE, BAD_SHARE = 0.91, 0.16  # of the page, which tells whole percents: 20 of 22 are its 91
+GOOD_SHARE, BAD_SHARE = 0.91, 0.16  # of the page
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -175,7 +175,7 @@ def verdict(cases: Sequence[Case]) -> int:
             "91-100 %",
             None,
             f">= {GOOD_SHARE:.0%}",
-            round(good, 2) >= GOOD_SHARE,
+            good >= GOOD_SHARE,
         )
         report.add(f"bad accepted, champion {age} weeks older", f"{bad:.0%}", "11-16 %", None, f"<= {BAD_SHARE:.0%}", bad <= BAD_SHARE)
     return report.finish()
