@@ -32,9 +32,9 @@ def begin(pipe: Connection, memory_mib: int) -> None:
 def work(body: Callable[[Any, Ports], Any], spec: Any, ports: Ports) -> Any:
     """Returns the outcome, and what the ports have collected. What it raises can be read by the parent."""
     pipe, memory = _parent
-    if memory:
-        resource.setrlimit(resource.RLIMIT_DATA, (_taken() + memory, resource.RLIM_INFINITY))
     try:
+        if memory:
+            _limit(_taken() + memory)
         return body(spec, ports), (ports.files, ports.blobs)
     except errors.MlsysError as error:
         _marked(error)
@@ -42,6 +42,7 @@ def work(body: Callable[[Any, Ports], Any], spec: Any, ports: Ports) -> Any:
     except BaseException as error:
         raise _marked(_readable(error, memory)) from error
     finally:
+        _limit(None)  # what follows, here and in the parent's hands, is not the job's
         pipe.send("end")
 
 
@@ -86,6 +87,12 @@ def _ask(*question: Any) -> Any:
     if not done:
         raise found
     return found
+
+
+def _limit(most: int | None) -> None:
+    """Private memory of this process in bytes; None: as much as it was given at its start."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (hard if most is None else most, hard))
 
 
 def _taken() -> int:

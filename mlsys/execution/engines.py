@@ -116,8 +116,8 @@ class _Worker:
             self.end()
             raise errors.Died(_DIED) from None
         except BaseException as error:
-            if not getattr(error, "from_child", False):  # it is not wanted any more: nothing else ends it
-                self.end()
+            if isinstance(error, errors.OutOfMemory) or not getattr(error, "from_child", False):
+                self.end()  # native code gives back nothing after a failed allocation; or the job is not wanted any more
             raise
         for mine, theirs in zip((ports.files, ports.blobs), collected, strict=True):
             if hasattr(mine, "absorb"):

@@ -143,7 +143,7 @@ class EmbeddedPostgres:
         cluster.hand_over(account)
         cluster.make_socket_folder(account)
         if cluster.major is None:
-            cluster.make_data(programs, account)
+            cluster.make_data(programs, account, lock=lock)
             self._log(f"Made a new PostgreSQL {programs.major} data folder under {cluster.home}.")
         elif account.uid != cluster.data.stat().st_uid:
             account.own_tree(cluster.data)

@@ -111,14 +111,17 @@ class Cluster:
         self.sockets.chmod(0o700)
         account.own(self.sockets)
 
-    def make_data(self, programs: binaries.Binaries, account: Account) -> None:
-        """Run initdb beside the final place and rename, so that an interrupted one is never taken for a data folder."""
+    def make_data(self, programs: binaries.Binaries, account: Account, *, lock: int) -> None:
+        """Run initdb beside the final place and rename, so that an interrupted one is never taken for a data folder.
+
+        It inherits the lock as the server does: while a killed one is on its way down, nobody clears what it still writes.
+        """
         for unfinished in self.home.glob(f"{_UNFINISHED}*"):
             shutil.rmtree(unfinished, ignore_errors=True)
         new = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self.home))
         account.own(new)
         try:
-            _initdb(programs, account.for_initdb, new)
+            _initdb(programs, account.for_initdb, new, lock)
             new.rename(self.data)
         except BaseException:
             shutil.rmtree(new, ignore_errors=True)
@@ -160,13 +163,13 @@ def _socket_folder(home: Path) -> Path:
     return Path(f"/tmp/mlsys-{os.geteuid()}-{digest}")  # not tempfile.gettempdir(): the same for every process, whatever its TMPDIR
 
 
-def _initdb(programs: binaries.Binaries, account: Account, folder: Path) -> None:
+def _initdb(programs: binaries.Binaries, account: Account, folder: Path, lock: int) -> None:
     arguments = [f"--username={SUPERUSER}", "--auth=trust", "--encoding=UTF8", "--data-checksums", "--no-instructions"]
     # the built-in provider sorts the same whatever the C library of the day: no index breaks when the machine is upgraded
     builtin = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
     arguments += builtin if programs.major >= 17 else ["--locale=C.UTF-8"]
     command = account.command(folder, programs.program("initdb"), f"--pgdata={folder}", *arguments)
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment(), check=False)
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment(), check=False, pass_fds=(lock,))
     if done.returncode == launcher.REFUSED:
         raise errors.ConfigError(
             f"initdb needs a name for user id {account.uid}: add it to the passwd file, run mlsys as a user that is in it, "
