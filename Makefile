@@ -1,5 +1,6 @@
 # Everything a developer runs. `make help` lists it.
 PYTHON ?= python3
+SHELL := /bin/bash
 BIN := .venv/bin
 
 .PHONY: help check lint types layers test build bench clean
@@ -29,8 +30,9 @@ test: .venv ## The whole test suite
 build: .venv ## Wheel and source distribution, into dist/
 	$(BIN)/python -m build
 
-bench: .venv ## All benchmarks, each printing a table of ratios
-	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+bench: .venv ## All benchmarks, each printing a table of ratios, kept in benchmarks/results/
+	set -o pipefail; for file in benchmarks/bench_*.py; do \
+		$(BIN)/python $$file | tee benchmarks/results/$$(basename $$file .py).md || exit 1; done
 
 clean: ## Remove what the other targets made
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

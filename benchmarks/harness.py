@@ -96,7 +96,7 @@ class Report:
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """As markdown, so that it can go into the README as it is."""
+    """As markdown, so that it can be kept in results/ as it is."""
     widths = [max(len(row[i]) for row in [headers, *rows]) for i in range(len(headers))]
     for row in (headers, ["-" * width for width in widths], *rows):
         print("| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |", flush=True)
