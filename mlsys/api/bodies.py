@@ -4,6 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, NoReturn
 
 import marshmallow as ma
@@ -74,7 +75,8 @@ def read_json(data: bytes, *, max_depth: int) -> Any:
     level: list[tuple[str, Any]] = [("", value)]
     count = 0
     for _ in range(max_depth + 1):
-        level = [inner for name, outer in level for inner in _inside(name, outer)]
+        values = (inner for name, outer in level for inner in _inside(name, outer))
+        level = list(islice(values, MOST_VALUES + 1))  # a megabyte holds half a million: no more of them is looked at than is needed
         count += len(level)
         if count > MOST_VALUES:
             raise errors.Malformed(f"The JSON holds more than {MOST_VALUES} values.")

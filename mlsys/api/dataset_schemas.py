@@ -17,7 +17,9 @@ _INSTANT = {"type": "string", "format": "date-time"}
 class _Columns(fields.Field[Any]):
     """In: {name: type}, or [{name, type}]."""
 
-    default_error_messages = {"invalid": "Write {name: type}, or [{name: .., type: ..}]; types: timestamp, number, integer, text, boolean."}
+    default_error_messages = {  # braces doubled: marshmallow formats it
+        "invalid": "Write {{name: type}}, or [{{name: .., type: ..}}], 2,000 at most; types: timestamp, number, integer, text, boolean."
+    }
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         pairs = [{"name": key, "type": kind} for key, kind in value.items()] if isinstance(value, dict) else value

@@ -129,7 +129,7 @@ def _start(query: Mapping[str, Any], follower: Follower) -> int:
     """Last-Event-ID is the newer knowledge: a browser that comes back repeats the address of its first call."""
     told = request.headers.get("Last-Event-ID", "")
     if told:
-        if not (told.isascii() and told.isdigit() and int(told) <= _MOST_SEQUENCE):
+        if not (told.isascii() and told.isdigit() and len(told) < 20 and int(told) <= _MOST_SEQUENCE):
             raise errors.Invalid({"Last-Event-ID": "This is no id of an event: a sequence, as in 17."})
         return int(told)
     return int(query["after_sequence"]) if "after_sequence" in query else follower.last()

@@ -56,6 +56,8 @@ def _told(error: pa.ArrowInvalid, names: list[str]) -> errors.MlsysError:
         where = f" (line {found['row']})" if found["row"] else ""
         value = found["value"][:60]
         return errors.Invalid({names[int(found["column"])]: f"'{value}'{where} is not what the data set holds here; correct the value."})
+    if "straddling" in str(error):
+        return errors.TooLarge(f"A row of more than {BLOCK:,} bytes; is a quote or line break missing?")
     ragged = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)|Expected (\d+) columns, got (\d+)", str(error))
     if ragged is not None:
         return errors.Invalid({"rows": f"{ragged[0].split(':')[0] if ragged[1] else 'A row'}: not as many values as the header has names."})
@@ -80,6 +82,8 @@ class _Peeked:
         if not line.strip() or (not newline and len(self._held) >= BLOCK):
             raise errors.Malformed("The body holds no header row; its first row must name the columns.")
         line.decode("utf-8-sig")
+        if len(re.sub(rb'"[^"]*"', b"", line).split(b",")) > fitting.MOST_COLUMNS:  # Arrow takes seconds for the header of 100,000
+            raise errors.TooLarge(f"A data set takes {fitting.MOST_COLUMNS:,} columns at most.")
         with pacsv.open_csv(pa.BufferReader(line.rstrip(b"\r") + b"\n"), pacsv.ReadOptions(use_threads=False)) as reader:
             return [str(name) for name in reader.schema.names]
 

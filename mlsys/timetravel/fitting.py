@@ -1,5 +1,6 @@
 """Arriving rows to a data set's own columns and types, or a refusal that names column and remedy. Where they come from is not known."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -13,13 +14,18 @@ from mlsys.records import DataColumn, Dataset
 from mlsys.timetravel import files
 
 LONGEST = 4096
+MOST_COLUMNS = 2000
 EXAMPLES = {"number": "a number", "integer": "a whole number", "text": "text", "boolean": "true or false"}
 
 
 def names(present: Sequence[str], dataset: Dataset) -> bool:
-    """Holds column names against the data set's; whether created_at is among them. Raises Invalid naming every column at fault."""
+    """Holds column names against the data set's; whether created_at is among them. Raises Invalid naming each column at fault, TooLarge."""
+    if len(present) > MOST_COLUMNS:
+        raise errors.TooLarge(f"A data set takes {MOST_COLUMNS:,} columns at most.")
     known = [column.name for column in files.columns_of(dataset)]
-    wrong = {name: "This column appears more than once; give each a name of its own." for name in present if list(present).count(name) > 1}
+    wrong = {
+        name: "This column appears more than once; give each a name of its own." for name, count in Counter(present).items() if count > 1
+    }
     wrong |= {
         name: f"This column is missing; add it, and leave unknown values {_empty(name, dataset)}." for name in known if name not in present
     }

@@ -19,7 +19,6 @@ from mlsys.records import Dataset
 from mlsys.timetravel import fitting
 
 BATCH = 65_536
-MOST_COLUMNS = 2000
 GROUP_LIMIT = 2**31
 
 
@@ -40,8 +39,6 @@ def _tables(file: IO[bytes], dataset: Dataset, max_rows: int) -> Iterator[pa.Tab
         about, schema = opened.metadata, opened.schema_arrow
         if about.num_rows > max_rows:
             raise errors.TooLarge(f"One append takes {max_rows:,} rows at most; send the rest in another.")
-        if len(schema) > MOST_COLUMNS:
-            raise errors.TooLarge(f"A data set takes {MOST_COLUMNS:,} columns at most.")
         if any(about.row_group(i).total_byte_size > GROUP_LIMIT for i in range(about.num_row_groups)):
             raise errors.TooLarge("A row group of this file is larger than 2 GiB; write it with smaller ones.")
         wanted = [name for name in schema.names if not name.startswith(names.INDEX)]
