@@ -22,6 +22,7 @@ from mlsys.api import (
     predictions,
     problems,
     production,
+    requestlog,
     runs,
     schedules,
     schemas,
@@ -80,6 +81,7 @@ def create_app(services: Services, *, pages: Sequence[Blueprint] = ()) -> Flask:
     }
     app.json = _Json(app)
     app.url_map.strict_slashes = False
+    requestlog.register(app)
     guard.register(app, services)
     idempotency.register(app, services)
     problems.register(app)

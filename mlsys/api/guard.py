@@ -1,9 +1,6 @@
-"""What every request passes before its view and every answer after it: request id, Host, origin, schema at head, safe headers."""
+"""What every request passes before its view and every answer after it: Host, origin, schema at head, safe headers."""
 
 import ipaddress
-import logging
-import secrets
-import time
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, g, request
@@ -12,8 +9,6 @@ from werkzeug.exceptions import MethodNotAllowed
 from mlsys import errors
 from mlsys.api.bodies import check_text
 from mlsys.api.services import Services
-
-_log = logging.getLogger(__name__)
 
 CHANGING_GETS = frozenset({"/model/demote", "/migrate"})
 OPEN_BELOW_HEAD = frozenset({"/health", "/migrate"})
@@ -30,8 +25,6 @@ def register(app: Flask, services: Services) -> None:
 
     @app.before_request
     def check() -> None:
-        g.request_id = secrets.token_hex(8)
-        g.started = time.perf_counter()
         host = host_name(request.headers.get("Host", ""))
         if host not in hosts and not _is_loopback(host):
             raise errors.Malformed("This Host is not served here. Add it to server.allowed_hosts if it should be.")
@@ -51,8 +44,6 @@ def register(app: Flask, services: Services) -> None:
         for name, value in _HEADERS.items():
             if name not in headers:
                 headers.add(name, value)
-        took = time.perf_counter() - g.get("started", time.perf_counter())
-        _log.debug("%s %s %s %d %.1f ms", g.get("request_id"), request.method, request.path, response.status_code, took * 1000)
         return response
 
 

@@ -29,7 +29,7 @@ def accuracy(config_file: Path | None, home: Path | None, json_: bool, model_nam
     if json_ and as_rows:
         raise click.UsageError("Give either --json or --rows.")
     config = read_config(config_file, home)
-    logs.configure(config.logging, quiet=True)
+    logs.configure(config, quiet=True)
     address = f"/models/{model_name}/accuracy"
     with connected(config) as api:
         if as_rows:

@@ -24,7 +24,7 @@ from mlsys.cli.options import as_json, configured, read_config
 @configured
 def backfill(config_file: Path | None, home: Path | None, json_: bool, model_name: str, **asked: Any) -> None:
     config = read_config(config_file, home)
-    logs.configure(config.logging, quiet=True)
+    logs.configure(config, quiet=True)
     with connected(config) as api:
         found = api.call("POST", f"/models/{model_name}/backfill", body=asked)
         if not asked["dry_run"]:

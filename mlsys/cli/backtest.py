@@ -29,7 +29,7 @@ PARQUET = "application/vnd.apache.parquet"
 @configured
 def backtest(config_file: Path | None, home: Path | None, json_: bool, model_name: str, output: Path | None, **asked: Any) -> None:
     config = read_config(config_file, home)
-    logs.configure(config.logging, quiet=True)
+    logs.configure(config, quiet=True)
     with connected(config) as api:
         run = api.call("POST", f"/models/{model_name}/backtest", body={name: value for name, value in asked.items() if value is not None})
         with tables.progress(run, quiet=json_) as show:

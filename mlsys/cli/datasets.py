@@ -109,7 +109,7 @@ def rows(config_file: Path | None, home: Path | None, name: str, output: Path | 
 
 def _api(config_file: Path | None, home: Path | None) -> Any:
     config = read_config(config_file, home)
-    logs.configure(config.logging, quiet=True)
+    logs.configure(config, quiet=True)
     return connected(config)
 
 

@@ -30,7 +30,7 @@ def demo(config_file: Path | None, home: Path | None, host: str | None, port: in
     config = _with_sample(read_config(config_file, home, **{"server.host": host, "server.port": port}))
     if port is None and "MLSYS_SERVER__PORT" not in os.environ:
         config = _on_a_free_port(config)
-    logs.configure(config.logging, quiet=True)
+    logs.configure(config, quiet=True)
     logging.getLogger("mlsys.execution.reporter").setLevel(logging.CRITICAL)  # what the jobs say is part of the story
     teller = _Teller(started=started, stop_when_told=exit_)
     try:

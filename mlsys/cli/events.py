@@ -13,6 +13,7 @@ from mlsys.cli import tables
 from mlsys.cli.connection import connected
 from mlsys.cli.options import as_json, configured, read_config
 from mlsys.client import Api, Client, ClientError
+from mlsys.plain import escaped
 
 _WAIT_SECONDS = 30
 _PAUSE_SECONDS = 2
@@ -38,7 +39,7 @@ def events(
     follow: bool,
 ) -> None:
     config = read_config(config_file, home)
-    logs.configure(config.logging, quiet=True)
+    logs.configure(config, quiet=True)
     chosen = {"type": type_, "model_name": model_name}
     with connected(config) as api:
         found, last = _all(api, after, chosen) if after is not None else _latest(api, limit, chosen)
@@ -98,7 +99,8 @@ def _print(found: Iterable[Any], json_: bool) -> None:
     """A line for each, as they come."""
     for event in found:
         about = _about(event["data"])
-        click.echo(json.dumps(event) if json_ else f"{event['sequence']:>8}  {event['timestamp'][:19]}Z  {event['type']:<20} {about}")
+        line = f"{event['sequence']:>8}  {event['timestamp'][:19]}Z  {event['type']:<20} {escaped(about)}"
+        click.echo(json.dumps(event) if json_ else line)
 
 
 def _about(data: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ import click
 
 import mlsys
 from mlsys import errors
+from mlsys.plain import escaped
 
 COMMANDS = {
     "serve": ("serving", "Serve the HTTP API and work on the queue, until stopped."),
@@ -70,15 +71,20 @@ def main(arguments: list[str] | None = None) -> Any:
         click.echo("Stopped.", err=True)
         sys.exit(130)
     except ClientError as error:
-        click.echo(f"Error: {error}", err=True)
+        _complain(str(error))
         sys.exit(2 if error.status in (400, 404, 422) else 1)
     except (errors.ConfigError, errors.Invalid) as error:
-        click.echo(f"Error: {_told(error)}", err=True)
+        _complain(_told(error))
         sys.exit(2)
     except errors.MlsysError as error:
-        click.echo(f"Error: {error.message}", err=True)
+        _complain(error.message)
         sys.exit(1)
     sys.exit(0)
+
+
+def _complain(text: str) -> None:
+    """Names and values of others are in it: as text, not as orders to the terminal."""
+    click.echo(f"Error: {escaped(text, keep=chr(10))}", err=True)
 
 
 def _told(error: errors.MlsysError) -> str:

@@ -46,7 +46,7 @@ def predict(config_file: Path | None, home: Path | None, json_: bool, **asked: A
 
 def _carry_out(path: str, asked: Mapping[str, Any], config_file: Path | None, home: Path | None, json_: bool) -> None:
     config = read_config(config_file, home)
-    logs.configure(config.logging, quiet=True)
+    logs.configure(config, quiet=True)
     with connected(config) as api:
         run = api.call("POST", path, body={name: value for name, value in asked.items() if value is not None})
         with tables.progress(run, quiet=json_) as show:

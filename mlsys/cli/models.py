@@ -28,7 +28,7 @@ def models(
     if (version_id and not model_name) or (any(asked.values()) and not version_id):
         raise click.UsageError("Write mlsys models MODEL --explain VERSION_ID, then --timestamp and what belongs to it.")
     config = read_config(config_file, home)
-    logs.configure(config.logging, quiet=True)
+    logs.configure(config, quiet=True)
     with connected(config) as api:
         if version_id:
             found = api.call("GET", f"/models/{model_name}/versions/{version_id}/explanation", query=asked)
@@ -89,7 +89,7 @@ def demote(config_file: Path | None, home: Path | None, json_: bool, **asked: st
 
 def _decide(path: str, asked: Mapping[str, str | None], config_file: Path | None, home: Path | None, json_: bool) -> None:
     config = read_config(config_file, home)
-    logs.configure(config.logging, quiet=True)
+    logs.configure(config, quiet=True)
     with connected(config) as api:
         promotion = api.call("POST", path, body={name: value for name, value in asked.items() if value is not None})
     if json_:

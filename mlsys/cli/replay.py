@@ -28,7 +28,7 @@ def replay(config_file: Path | None, home: Path | None, json_: bool, run_id: str
     if (run_id is None) == (audit is None):
         raise click.UsageError("Give either a RUN_ID or --audit N.")
     config = read_config(config_file, home)
-    logs.configure(config.logging, quiet=True)
+    logs.configure(config, quiet=True)
     with connected(config) as api:
         chosen = [str(run_id)] if run_id is not None else _random(api, int(audit or 0))
         done = [_replayed(api, id, quiet=json_) for id in chosen]

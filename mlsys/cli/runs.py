@@ -36,7 +36,7 @@ def runs(
     if cancel and run_id is None:
         raise click.UsageError("--cancel: say which run, as RUN_ID.")
     config = read_config(config_file, home)
-    logs.configure(config.logging, quiet=True)
+    logs.configure(config, quiet=True)
     with connected(config) as api:
         if run_id is None:
             found = api.call("GET", "/runs", query={"model_name": model_name, "status": status, "kind": kind, "limit": limit})

@@ -137,7 +137,7 @@ def trigger(config_file: Path | None, home: Path | None, json_: bool, name: str)
 
 def _api(config_file: Path | None, home: Path | None) -> Any:
     config = read_config(config_file, home)
-    logs.configure(config.logging, quiet=True)
+    logs.configure(config, quiet=True)
     return connected(config)
 
 

@@ -24,11 +24,15 @@ _log = logging.getLogger(__name__)
 @configured
 def serve(config_file: Path | None, home: Path | None, host: str | None, port: int | None) -> None:
     config = read_config(config_file, home, **{"server.host": host, "server.port": port})
-    logs.configure(config.logging)
+    logs.configure(config)
 
     @contextlib.contextmanager
     def ready(url: str) -> Iterator[None]:
-        click.echo(f"mlsys serves at {url} (home {config.home}); stop with Ctrl-C", err=True)
+        told = f"mlsys serves at {url} (home {config.home}); stop with Ctrl-C"
+        if config.logging.format == "json":
+            _log.info("%s", told)  # whoever reads these lines by machine gets no other
+        else:
+            click.echo(told, err=True)
         yield
 
     run(config, ready=ready)

@@ -12,6 +12,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from mlsys.plain import escaped
+
 WIDE = 200  # where nobody says how wide: cells that break in the middle of a number cannot be searched for
 _console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE)
 _MARKS = {True: ("passed", "green"), False: ("failed", "red")}
@@ -30,7 +32,8 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
 
 
 def say(text: str) -> None:
-    _console.print(Text(text))
+    """Several lines where the text is ours; what is not printable in it shows as an escape."""
+    _console.print(Text(escaped(text, keep="\n")))
 
 
 def shown(value: Any) -> str:
@@ -39,7 +42,7 @@ def shown(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.4g}"
-    text = str(value)
+    text = escaped(str(value))
     return text[:19].replace("T", " ") if len(text) > 19 and text[10:11] == "T" and text.endswith("Z") else text
 
 
@@ -51,14 +54,13 @@ def progress(run: Mapping[str, Any], *, quiet: bool) -> Iterator[Callable[[Mappi
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"{run['kind']} {run['model_name']}: {run['status']}", total=None)
+        name = escaped(f"{run['kind']} {run['model_name']}")
+        task = bar.add_task(f"{name}: {run['status']}", total=None)
 
         def show(now: Mapping[str, Any]) -> None:
             step = now["progress"] or {}
-            said = step.get("step", now["status"])
-            bar.update(
-                task, description=f"{run['kind']} {run['model_name']}: {said}", completed=step.get("done", 0), total=step.get("total")
-            )
+            said = escaped(step.get("step", now["status"]))
+            bar.update(task, description=f"{name}: {said}", completed=step.get("done", 0), total=step.get("total"))
 
         yield show
 
@@ -87,7 +89,7 @@ def sending(file: Path, *, quiet: bool) -> Iterator[Callable[[int], None]]:
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"append {file.name}", total=file.stat().st_size)
+        task = bar.add_task(f"append {escaped(file.name)}", total=file.stat().st_size)
         yield lambda count: bar.advance(task, count)
 
 

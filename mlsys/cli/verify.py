@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @configured
 def verify(config_file: Path | None, home: Path | None, json_: bool) -> None:
     config = read_config(config_file, home)
-    logs.configure(config.logging, quiet=True)
+    logs.configure(config, quiet=True)
     with _verifier(config) as check, tables.counting("verify", quiet=json_) as show:
         report = check(show)
     if json_:

@@ -161,7 +161,7 @@ def remove(config_file: Path | None, home: Path | None, id: str) -> None:
 @contextmanager
 def _api(config_file: Path | None, home: Path | None) -> Iterator[Api]:
     config = read_config(config_file, home)
-    logs.configure(config.logging, quiet=True)
+    logs.configure(config, quiet=True)
     with connected(config) as api:
         yield api
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from mlsys import errors
 from mlsys.config import layers, schema
+from mlsys.config.hidden import known_secrets
 from mlsys.config.schema import (
     Artifacts,
     Config,
@@ -43,6 +44,7 @@ __all__ = [
     "Webhooks",
     "describe",
     "in_force",
+    "known_secrets",
     "load",
 ]
 

@@ -1,9 +1,12 @@
 """The other side of a job's process: what runs there, and how it tells and asks its parent. Knows no database."""
 
+import contextlib
 import ctypes
+import logging
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,21 +20,24 @@ if TYPE_CHECKING:
 
 _PR_SET_PDEATHSIG = 1
 _parent: list[Any] = []  # of this process: the pipe, and the memory a job may take
+_mouth = threading.RLock()
 
 
-def begin(pipe: Connection, memory_mib: int) -> None:
-    """Once, before the first job. Dies with its parent; imports what jobs need."""
+def begin(pipe: Connection, memory_mib: int, log_level: int = logging.WARNING) -> None:
+    """Once, before the first job. Dies with its parent; imports what jobs need. Logs from ``log_level`` on go to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C in the terminal is for the parent to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     _parent[:] = [pipe, memory_mib * 2**20]
+    logging.basicConfig(handlers=[_Forwarding()], level=log_level, format="%(message)s", force=True)
+    logging.captureWarnings(True)
     from mlsys.pipelines import prediction, training  # noqa: F401
 
 
 def work(body: Callable[[Any, Ports], Any], spec: Any, ports: Ports) -> Any:
     """Returns the outcome, and what the ports have collected. What it raises can be read by the parent."""
-    pipe, memory = _parent
+    memory = _parent[1]
     try:
         if memory:
             _limit(_taken() + memory)
@@ -43,17 +49,25 @@ def work(body: Callable[[Any, Ports], Any], spec: Any, ports: Ports) -> Any:
         raise _marked(_readable(error, memory)) from error
     finally:
         _limit(None)  # what follows, here and in the parent's hands, is not the job's
-        pipe.send("end")
+        _tell("end")
+
+
+class _Forwarding(logging.Handler):
+    """What libraries log here is logged by the parent, in its format and with what it knows of the run."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(Exception):  # without a parent there is nobody to tell
+            _tell(("record", record.name, record.levelno, self.format(record)))
 
 
 class Told:
     """A reporter that passes everything on."""
 
     def progress(self, step: str, done: int, total: int) -> None:
-        _parent[0].send(("progress", step, done, total))
+        _tell(("progress", step, done, total))
 
     def log(self, message: str, *, level: Literal["info", "warning", "error"] = "info") -> None:
-        _parent[0].send(("log", message, level))
+        _tell(("log", message, level))
 
 
 class Asked:
@@ -81,8 +95,14 @@ def answered(datasets: DataSets, newest_file: int | None, name: str, *arguments:
         return False, error
 
 
+def _tell(said: Any) -> None:
+    """In one piece, whichever thread says it."""
+    with _mouth:
+        _parent[0].send(said)
+
+
 def _ask(*question: Any) -> Any:
-    _parent[0].send(("ask", *question))
+    _tell(("ask", *question))
     done, found = _parent[0].recv()
     if not done:
         raise found

@@ -6,6 +6,7 @@ the outcome. Any ``concurrent.futures.Executor`` of one worker would do in place
 """
 
 import contextlib
+import logging
 import os
 import queue
 import signal
@@ -87,7 +88,8 @@ class _Worker:
             if self._pool is None:
                 context = get_context("spawn")
                 self._pipe, end = context.Pipe()
-                self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=child.begin, initargs=(end, self._memory_mib))
+                given = (end, self._memory_mib, logging.getLogger().getEffectiveLevel())
+                self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=child.begin, initargs=given)
                 self._pid = self._pool.submit(os.getpid)
                 end.close()
 
@@ -144,5 +146,7 @@ class _Worker:
                     ports.reporter.progress(*last)
                 case ("log", message, level):
                     ports.reporter.log(message, level=level)
+                case ("record", name, level, message):
+                    logging.getLogger(name).log(level, "%s", message)
                 case ("ask", *question) if ports.datasets is not None:
                     pipe.send(child.answered(ports.datasets, *question))

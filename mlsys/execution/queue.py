@@ -1,9 +1,12 @@
 """The way into the queue: refuses what is too much, appends the run, and wakes the runner after the commit."""
 
+import logging
 from collections.abc import Callable
 
 from mlsys.records import Json, Run
 from mlsys.registry.unit_of_work import UnitOfWork
+
+_log = logging.getLogger(__name__)
 
 
 class Queue:
@@ -17,5 +20,6 @@ class Queue:
         """Commits the unit with the run in it. Raises Unavailable when the queue is full; then no run appears."""
         run = unit.runs.append(kind=kind, model_name=spec["model_name"], trigger=trigger, spec=spec, priority=priority, most=self._most)
         unit.commit()
+        _log.info("run %s is queued (%s %s)", run.id, run.kind, run.model_name)
         self._launch(run.id)
         return run

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import tenacity
+from structlog import contextvars
 
 from mlsys import errors
 from mlsys.crashing import crash_point
@@ -159,6 +160,10 @@ class Runner:
                 self._running.discard(run.id)
 
     def _execute(self, run: Run) -> None:
+        with contextvars.bound_contextvars(**_about(run)):
+            self._attempt(run)
+
+    def _attempt(self, run: Run) -> None:
         try:
             crash_point("claimed")
             with self._timed(run):
@@ -187,6 +192,8 @@ class Runner:
             timer.cancel()
 
     def _expire(self, run: Run, error: errors.Timeout) -> None:
+        """In a thread of the timer."""
+        contextvars.bind_contextvars(**_about(run))
         try:
             self._fail(run, error.kind, error.message)
         except errors.DatabaseUnavailable:
@@ -291,3 +298,9 @@ class Runner:
             unit.commit()
         if not given:
             self._cancelled(run)
+
+
+def _about(run: Run) -> dict[str, Any]:
+    """What each of its log lines tells."""
+    told = {"run_id": run.id, "action": run.kind, "model_name": run.model_name, "attempt": run.attempt}
+    return told | ({"schedule": run.trigger["schedule"]} if run.trigger["type"] == "schedule" else {})

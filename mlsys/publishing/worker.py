@@ -5,6 +5,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from structlog import contextvars
+
 from mlsys import errors
 
 _log = logging.getLogger(__name__)
@@ -49,6 +51,7 @@ class Worker:
         return time.monotonic() - self._done
 
     def _run(self) -> None:
+        contextvars.bind_contextvars(action=self._name)
         while not self._stopping.is_set():
             self._woken.clear()
             try:

@@ -7,7 +7,7 @@ one held. What became of them is read in delivery_log.py.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -25,8 +25,8 @@ class Claimed:
 
     id: int
     webhook_id: str
-    url: str
-    secrets: tuple[Sealed, ...]
+    url: str = field(repr=False)
+    secrets: tuple[Sealed, ...] = field(repr=False)
     sequence: int
     type: str
     timestamp: datetime

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +20,7 @@ class Webhook:
     """``events``: patterns over event types. ``disabled``: why and when mlsys itself stopped it; None when it did not."""
 
     id: str
-    url: str
+    url: str = field(repr=False)  # those of chat systems are passwords
     events: tuple[str, ...]
     model_name: str | None = None
     description: str | None = None
@@ -44,7 +44,7 @@ class WebhookState:
 class Sealed:
     """An encrypted secret, and the name of the key that opens it."""
 
-    text: str
+    text: str = field(repr=False)
     key_id: str
 
 

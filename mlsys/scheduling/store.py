@@ -17,6 +17,7 @@ from apscheduler.executors.base import BaseExecutor
 from apscheduler.job import Job
 from apscheduler.jobstores.base import BaseJobStore
 from apscheduler.triggers.base import BaseTrigger
+from structlog import contextvars
 
 from mlsys import errors
 from mlsys.clock import Clock, SystemClock
@@ -150,6 +151,10 @@ class Store(BaseJobStore):  # type: ignore[misc]
         if not due or epoch is None:
             return
         crash_point("firing due")
+        with contextvars.bound_contextvars(action="fire"):
+            self._fire(due, epoch)
+
+    def _fire(self, due: list[Due], epoch: int) -> None:
         with self._units() as unit:
             unit.guard(epoch)
             ids = self._firings.record(unit, due, now=self._now)
@@ -161,6 +166,7 @@ class Store(BaseJobStore):  # type: ignore[misc]
         self._come_again(following)
         for id in ids:
             self._launch(id)
+        _log.info("%d schedules fired, %d runs are queued, %.3f s late", len(due), len(ids), self.lateness)
 
     def _come_again(self, following: datetime | None) -> None:
         if following is not None:

@@ -34,6 +34,7 @@ def make_engine(url: str, *, pool_size: int, statement_timeout_seconds: float, a
         max_overflow=0,
         pool_timeout=10,
         json_deserializer=orjson.loads,
+        hide_parameters=True,  # an exception's text would hold them: addresses of webhooks, sealed secrets
         connect_args={"options": options, "connect_timeout": 10, "application_name": application_name},
     )
     _check_rested(engine)

@@ -5,6 +5,8 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 
+from structlog import contextvars
+
 from mlsys import errors
 from mlsys.clock import Clock
 from mlsys.crashing import crash_point
@@ -44,6 +46,10 @@ class Attempter:
         self._outbound.close()
 
     def attempt(self, claimed: Claimed) -> Answer:
+        with contextvars.bound_contextvars(action="deliver", webhook_id=claimed.webhook_id, sequence=claimed.sequence):
+            return self._attempt(claimed)
+
+    def _attempt(self, claimed: Claimed) -> Answer:
         now, begin = self._clock.now(), time.monotonic()
         status, error, retry_after = None, None, None
         try:
@@ -58,6 +64,7 @@ class Attempter:
             _log.exception("webhook %s: an attempt failed", claimed.webhook_id)
             error = "Something unexpected went wrong; the log of mlsys has the details."
         latency = round((time.monotonic() - begin) * 1000, 1)
+        _log.debug("webhook %s: event %s: %s", claimed.webhook_id, claimed.sequence, error or f"delivered ({status})")
         return self._answer(claimed, now, status, error, latency, retry_after)
 
     def _answer(

@@ -14,6 +14,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from structlog import contextvars
+
 from mlsys import errors
 from mlsys.clock import Clock, rfc3339
 from mlsys.crashing import crash_point
@@ -223,7 +225,8 @@ class Dispatcher:
             unit.webhooks.lock(id)  # before any delivery, as those who change a webhook do
         unit.deliveries.record([answer.attempted for answer in self._unnoted], owner=self._owner)
         for answer in last:
-            self._stop(unit, answer)
+            with contextvars.bound_contextvars(action="deliver", webhook_id=answer.claimed.webhook_id):
+                self._stop(unit, answer)
 
     def _stop(self, unit: UnitOfWork, answer: Answer) -> None:
         """Disables an endpoint that asked for it, or to which nothing has come through since this delivery was first tried.
