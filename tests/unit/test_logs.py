@@ -47,24 +47,30 @@ def test_text__nothing_of_others_begins_a_line_or_moves_the_cursor() -> None:
     found = line("text", "model %s", HOSTILE, error=raised(HOSTILE), **{"route": HOSTILE})
     assert all(text.isprintable() for text in found.split("\n"))
     first, *others = found.split("\n")
-    assert "model evil\\n2026" in first and "route='evil\\n2026" in first
-    assert others and all(text.startswith("  | ") for text in others), others
+    assert "model evil\\n2026" in first
+    assert "route='evil\\n2026" in first
+    assert others
+    assert all(text.startswith("  | ") for text in others), others
 
 
 def test_json__is_one_object_a_line_and_says_it_all() -> None:
     found = line("json", "model %s", HOSTILE, error=raised(HOSTILE), **{"route": HOSTILE, "status": 200})
-    assert found.isascii() and found.isprintable()
+    assert found.isascii()
+    assert found.isprintable()
     told = json.loads(found)
     assert (told["message"], told["route"], told["status"]) == (f"model {HOSTILE}", HOSTILE, 200)
     assert (told["level"], told["logger"]) == ("error", "mlsys.test")
-    assert told["exception"].startswith("Traceback") and "ValueError" in told["exception"]
+    assert told["exception"].startswith("Traceback")
+    assert "ValueError" in told["exception"]
 
 
 @pytest.mark.parametrize("format", ["text", "json"])
 def test_line__tells_what_its_thread_works_on(format: str) -> None:
     with contextvars.bound_contextvars(run_id="r1", action="train", note=HOSTILE):
         found = line(format, "fitted %d trees", 10)
-    assert "run_id" in found and "train" in found and "fitted 10 trees" in found
+    assert "run_id" in found
+    assert "train" in found
+    assert "fitted 10 trees" in found
     assert found.isprintable()
     assert "run_id" not in line(format, "fitted")
     with contextvars.bound_contextvars(run_id="r1"):
@@ -145,4 +151,5 @@ def test_processes__what_libraries_log_there_is_logged_here_with_the_run() -> No
         "message": f"it says {HOSTILE}",
         "run_id": "r7",
     }
-    assert "it warns" in told["py.warnings"]["message"] and told["py.warnings"]["run_id"] == "r7"
+    assert "it warns" in told["py.warnings"]["message"]
+    assert told["py.warnings"]["run_id"] == "r7"
