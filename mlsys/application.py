@@ -1,13 +1,23 @@
 """The whole web application of a system: the API with the pages in it. The one place that knows both, for they do not know each other."""
 
+from functools import partial
+
 from flask import Flask
 
+from mlsys.api import callers, guard, problems
 from mlsys.api.app import create_app
 from mlsys.api.services import Services
-from mlsys.web import pages
+from mlsys.web import login, pages
 
 
 def make_app(services: Services) -> Flask:
     """Opens nothing."""
     overview = pages.build(units=services.units, health=services.health, version=services.version)
-    return create_app(services, pages=[overview])
+    sessions = login.build(
+        gate=services.gate,
+        cookies=callers.COOKIES,
+        token=partial(callers.shown_at_login, max_depth=services.limits.max_json_depth),
+        problem=problems.ours,
+        changing=guard.CHANGING_GETS,
+    )
+    return create_app(services, pages=[overview, sessions])

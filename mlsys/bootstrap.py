@@ -12,6 +12,8 @@ import sqlalchemy as sa
 
 import mlsys
 from mlsys import declarations, health, sample
+from mlsys.access.gate import Gate
+from mlsys.access.tokens import Tokens
 from mlsys.api.services import Limits, Services
 from mlsys.clock import Clock, SystemClock
 from mlsys.config import Config
@@ -165,6 +167,8 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
             wake=dispatcher.wake,
         ),
         sealer=sealer,
+        gate=Gate(units=units, clock=clock, required=config.auth.required, session_life=timedelta(hours=config.auth.session_hours)),
+        tokens=Tokens(units=units, clock=clock),
         limits=Limits(
             max_body_bytes=config.server.max_body_bytes,
             max_upload_bytes=config.server.max_upload_bytes,

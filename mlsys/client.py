@@ -39,12 +39,17 @@ class Api(Protocol):
 
 
 class Client:
-    """One server. ``call`` returns its JSON; raises ClientError for an answer of 400 and above."""
+    """One server. ``call`` returns its JSON; raises ClientError for an answer of 400 and above.
 
-    def __init__(self, url: str, *, timeout_seconds: float = 90.0, agent: str = "mlsys-client") -> None:
+    ``token``: an access token, where the server wants one; default: that of the environment variable MLSYS_TOKEN.
+    """
+
+    def __init__(self, url: str, *, token: str | None = None, timeout_seconds: float = 90.0, agent: str = "mlsys-client") -> None:
         self._url = url.rstrip("/")
+        token = os.environ.get("MLSYS_TOKEN") if token is None else token
+        who = {"Authorization": f"Bearer {token.strip()}"} if token else {}
         self._http = urllib3.PoolManager(
-            headers={"User-Agent": agent}, retries=urllib3.Retry(3, backoff_factor=0.2), timeout=timeout_seconds
+            headers={"User-Agent": agent, **who}, retries=urllib3.Retry(3, backoff_factor=0.2), timeout=timeout_seconds
         )
 
     def call(self, method: str, path: str, *, body: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None) -> Any:

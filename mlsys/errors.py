@@ -39,8 +39,24 @@ class Invalid(MlsysError):
         return " ".join([self.message, *(f"{name}: {' '.join(texts)}" for name, texts in self.fields.items())])
 
 
+class Unauthorized(MlsysError):
+    """Nobody knows who calls. ``shown``: a token or session was shown, but is not valid."""
+
+    def __init__(self, message: str, *, shown: bool = True) -> None:
+        super().__init__(message)
+        self.shown = shown
+
+
 class Forbidden(MlsysError):
     """The caller may not do this."""
+
+
+class InsufficientScope(Forbidden):
+    """The caller's token does not reach far enough: ``scope`` is needed."""
+
+    def __init__(self, message: str, *, scope: str = "admin") -> None:
+        super().__init__(message)
+        self.scope = scope
 
 
 class NotFound(MlsysError):
@@ -73,6 +89,10 @@ class Unavailable(MlsysError):
 
 class ConfigError(MlsysError):
     """config.yaml, an environment override or a component's options are wrong."""
+
+
+class TooMany(Unavailable):
+    """One client asks more often than it may."""
 
 
 class DatabaseUnavailable(Unavailable):

@@ -70,8 +70,12 @@ class System:
     _started: list[Callable[[], None]] = field(default_factory=list)
 
     def start(self, *, recover: bool = True) -> None:
-        """Database, schema, then work. ``recover=False`` leaves other runs in the queue alone: for a command that does just its own."""
-        self.start_database()
+        """Database (unless it has been started), schema, then work.
+
+        ``recover=False`` leaves other runs in the queue alone: for a command that does just its own.
+        """
+        if not self._started:
+            self.start_database()
         try:
             if recover:
                 _patient(self.services.schema.move, "up")

@@ -49,7 +49,12 @@ def configure(folder: Path, models: Mapping[str, Any]) -> Path:
 def unstarted(folder: Path, models: Mapping[str, Any] | None = None, clock: Clock | None = None, **overrides: Any) -> System:
     """A system whose database exists in name only, believed to be at head: for what is decided before any query."""
     file = configure(folder, models or {})
-    given = {"home": str(folder / "home"), "database.url": "postgresql+psycopg2://nobody@127.0.0.1:1/none", "execution.grace_seconds": 1}
+    given = {
+        "home": str(folder / "home"),
+        "database.url": "postgresql+psycopg2://nobody@127.0.0.1:1/none",
+        "execution.grace_seconds": 1,
+        "auth.required": "never",
+    }
     system = bootstrap.build(config.load(file, environ={}, overrides=given | overrides), clock=clock)
     system.services.schema.at_head = True
     return system
@@ -71,7 +76,7 @@ def started(folder: Path, url: str, models: Mapping[str, Any], **overrides: Any)
     data, home = folder / "data", folder / "home"
     data.mkdir(parents=True)
     hourly().to_parquet(data / "hourly.parquet")
-    system = unstarted(folder, models, **{"database.url": url, "data.roots": [str(data)], **overrides})
+    system = unstarted(folder, models, **{"database.url": url, "data.roots": [str(data)], "auth.required": "auto", **overrides})
     system.start()
     try:
         yield World(system=system, client=app_of(system).test_client(), data=data, home=home)

@@ -26,6 +26,7 @@ from mlsys.api import (
     runs,
     schedules,
     schemas,
+    scopes,
     system,
     webhooks,
 )
@@ -104,8 +105,10 @@ def create_app(services: Services, *, pages: Sequence[Blueprint] = ()) -> Flask:
         api.register_blueprint(module.build(services))
     api.register_blueprint(webhooks.build_deliveries(services))
     idempotency.document(api)
+    scopes.document(api)
     for page in pages:
         app.register_blueprint(page)
+    scopes.check(app)
     return app
 
 

@@ -81,6 +81,6 @@ def build(services: Services) -> Blueprint:
             Its rows: GET /models/{name}/predictions?run_id=RUN, as parquet or CSV with their actuals and baselines.
             """
             asked = BacktestRequest(model_name=name, **body)
-            return jobs.answered(services, services.backtests.start(asked, trigger={"type": blueprints.caller()}))
+            return jobs.answered(services, services.backtests.start(asked, trigger=blueprints.trigger()))
 
     return backtests

@@ -8,6 +8,7 @@ from flask import current_app, request
 from flask_smorest import Blueprint
 
 from mlsys import errors
+from mlsys.api import callers
 from mlsys.api.bodies import StrictParser
 from mlsys.api.services import Services
 from mlsys.execution import requests
@@ -53,6 +54,17 @@ def then(services: Services, query: Mapping[str, Any], *, model_name: str | None
     return services.units(as_of=requests.cut(day, "as_of", timezone=definition["timezone"] if definition else "UTC"))
 
 
-def caller() -> str:
-    """How a command arrived, for trigger and actor: our own command line says so, all else is the API."""
+def trigger() -> dict[str, str]:
+    """How a command arrived, and whose token came with it, where one did."""
+    who = callers.actor()
+    return {"type": _way()} | ({"actor": who} if who else {})
+
+
+def actor() -> str:
+    """Who decided: whose token it was, or how the command arrived."""
+    return callers.actor() or _way()
+
+
+def _way() -> str:
+    """Our own command line says so, all else is the API."""
     return "cli" if request.user_agent.string.startswith("mlsys-cli/") else "api"

@@ -1,4 +1,4 @@
-"""What every request passes before its view and every answer after it: Host, origin, schema at head, safe headers."""
+"""What every request passes before its view and every answer after it: Host, origin, scope, schema at head, safe headers."""
 
 import ipaddress
 from urllib.parse import urlsplit
@@ -7,6 +7,7 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import MethodNotAllowed
 
 from mlsys import errors
+from mlsys.api import callers, scopes
 from mlsys.api.bodies import check_text
 from mlsys.api.services import Services
 
@@ -14,8 +15,9 @@ CHANGING_GETS = frozenset({"/model/demote", "/migrate"})
 OPEN_BELOW_HEAD = frozenset({"/health", "/migrate"})
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "same-origin",  # with none at all, browsers would not say the origin of our own forms
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
 
@@ -32,8 +34,12 @@ def register(app: Flask, services: Services) -> None:
         path = request.path.rstrip("/")  # with and without a slash an address is the same
         if request.method == "HEAD" and path in CHANGING_GETS:
             raise MethodNotAllowed(["GET", "OPTIONS"] if path == "/migrate" else ["GET", "OPTIONS", "POST"])
-        if request.method not in ("GET", "HEAD", "OPTIONS") or path in CHANGING_GETS:
+        changing = request.method not in ("GET", "HEAD", "OPTIONS") or path in CHANGING_GETS
+        if changing:
             _refuse_other_sites()
+        callers.admit(services.gate, scopes.needed(request.url_rule, request.method))
+        if changing and "caller" in g and g.caller.by_cookie:
+            _refuse_unsaid_origin()
         if path not in OPEN_BELOW_HEAD and not services.schema.ready():
             raise errors.Unavailable("The database is not at the newest revision. Bring it there: GET /migrate/ or `mlsys db upgrade`.")
 
@@ -66,7 +72,17 @@ def _is_loopback(host: str) -> bool:
 
 
 def _refuse_other_sites() -> None:
-    origin, host = request.headers.get("Origin"), request.headers.get("Host", "")
-    foreign = origin is not None and origin.lower() not in (f"http://{host}".lower(), f"https://{host}".lower())
+    foreign = "Origin" in request.headers and not _from_here()
     if foreign or request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
         raise errors.Forbidden("Refused: this request changes state and comes from another site's page.")
+
+
+def _refuse_unsaid_origin() -> None:
+    """A browser sends its cookie whoever made it ask: it must say that a page of ours did. A link from elsewhere says nothing at all."""
+    if not _from_here() and request.headers.get("Sec-Fetch-Site") != "same-origin":
+        raise errors.Forbidden("Refused: a browser's session changes state from mlsys' own pages only. Elsewhere use a token.")
+
+
+def _from_here() -> bool:
+    host = request.headers.get("Host", "").lower()
+    return request.headers.get("Origin", "").lower() in (f"http://{host}", f"https://{host}")

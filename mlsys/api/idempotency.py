@@ -11,7 +11,7 @@ from typing import Any
 from flask import Flask, Response, g, request
 
 from mlsys import errors
-from mlsys.api import jobs, problems
+from mlsys.api import callers, jobs, problems
 from mlsys.api.services import Services
 from mlsys.events import types
 from mlsys.registry.idempotency import Stored
@@ -58,7 +58,7 @@ def register(app: Flask, services: Services) -> None:
             return None
         if not _KEY.fullmatch(key):
             raise errors.Invalid({HEADER: "Write 1 to 255 visible ASCII characters."})
-        serving = services.keys.request(request.path.rstrip("/"), key, _fingerprint())
+        serving = services.keys.request(_scope(), key, _fingerprint())
         stored = serving.__enter__()
         g.serving = serving
         return None if stored is None else _again(services, stored)
@@ -102,6 +102,12 @@ def _kept(services: Services, response: Response) -> dict[str, Any]:
         sealed = services.sealer.seal(body)
         body, key_id = sealed.text, sealed.key_id
     return {"status": response.status_code, "headers": headers, "body": body, "key_id": key_id}
+
+
+def _scope() -> str:
+    """Keys are the caller's own: another's answer may hold what is none of its business."""
+    who = callers.actor()
+    return request.path.rstrip("/") + (f" {who}" if who else "")
 
 
 def _fingerprint() -> Callable[[], str]:

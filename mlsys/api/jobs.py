@@ -28,7 +28,7 @@ def build(services: Services) -> Blueprint:
             """Train a model, check it, and put it into production if the gate accepts it."""
             usual = "never" if "time_travel_date" in body else "auto"
             asked = TrainRequest(**_common(body), params=body.get("params", {}), promote=body.get("promote", usual))
-            return answered(services, services.jobs.train(asked, trigger={"type": blueprints.caller()}))
+            return answered(services, services.jobs.train(asked, trigger=blueprints.trigger()))
 
     @jobs.route("/predict")
     class Predict(MethodView):
@@ -39,7 +39,7 @@ def build(services: Services) -> Blueprint:
             """Predict with the version in production, or the one named."""
             chosen: dict[str, Any] = {name: body.get(name) for name in ("model_version_id", "model_at", "data_at")}
             asked = PredictRequest(**_common(body), **chosen)
-            return answered(services, services.jobs.predict(asked, trigger={"type": blueprints.caller()}))
+            return answered(services, services.jobs.predict(asked, trigger=blueprints.trigger()))
 
     return jobs
 

@@ -60,7 +60,7 @@ def build(services: Services) -> Blueprint:
             asked = BackfillRequest(model_name=name, **given)
             if body["dry_run"]:
                 return jsonify(prediction_schemas.PlanOut().dump(_told(name, services.backfills.plan(asked))))
-            return jobs.answered(services, services.backfills.start(asked, trigger={"type": blueprints.caller()}))
+            return jobs.answered(services, services.backfills.start(asked, trigger=blueprints.trigger()))
 
     return predictions
 

@@ -18,6 +18,7 @@ CONTENT_TYPE = "application/problem+json"
 
 STATUS: Mapping[type[errors.MlsysError], int] = {
     errors.Malformed: 400,
+    errors.Unauthorized: 401,
     errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,
@@ -27,6 +28,7 @@ STATUS: Mapping[type[errors.MlsysError], int] = {
     errors.UnsupportedType: 415,
     errors.Invalid: 422,
     errors.BadData: 422,
+    errors.TooMany: 429,
     errors.Unavailable: 503,
 }
 _MOST_FIELDS = 50
@@ -49,10 +51,19 @@ def ours(error: errors.MlsysError) -> Response:
     status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
     if status == 500:
         return _unexpected(error)
-    retry = {"Retry-After": str(error.retry_after)} if isinstance(error, errors.Unavailable) else {}
-    return problem(
-        status, error.message, kind=error.kind, fields=error.fields if isinstance(error, errors.Invalid) else None, headers=retry
-    )
+    fields = error.fields if isinstance(error, errors.Invalid) else None
+    return problem(status, error.message, kind=error.kind, fields=fields, headers=_headers(error))
+
+
+def _headers(error: errors.MlsysError) -> dict[str, str]:
+    """What the error says besides its text; of tokens as RFC 6750 has it."""
+    if isinstance(error, errors.Unavailable):
+        return {"Retry-After": str(error.retry_after)}
+    if isinstance(error, errors.Unauthorized):
+        return {"WWW-Authenticate": 'Bearer realm="mlsys"' + (', error="invalid_token"' if error.shown else "")}
+    if isinstance(error, errors.InsufficientScope):
+        return {"WWW-Authenticate": f'Bearer realm="mlsys", error="insufficient_scope", scope="{error.scope}"'}
+    return {}
 
 
 def _http(error: HTTPException) -> Response:

@@ -25,7 +25,7 @@ def build(services: Services) -> Blueprint:
             return services.production.promote(
                 body["model_name"],
                 body["model_version_id"],
-                actor=blueprints.caller(),
+                actor=blueprints.actor(),
                 reason=body.get("reason"),
                 expected_production=body.get("expected_production"),
             )
@@ -56,7 +56,7 @@ def _demote(services: Services, arguments: Mapping[str, Any]) -> Promotion:
         raise errors.Invalid({"model_name": "Missing data for required field."})
     return services.production.demote(
         arguments["model_name"],
-        actor=blueprints.caller(),
+        actor=blueprints.actor(),
         reason=arguments.get("reason"),
         expected_production=arguments.get("expected_production"),
     )

@@ -8,7 +8,7 @@ from flask.views import MethodView
 from flask_smorest import Blueprint
 
 from mlsys import errors
-from mlsys.api import jobs, schemas
+from mlsys.api import blueprints, jobs, schemas
 from mlsys.api.blueprints import resource, then
 from mlsys.api.services import Services
 from mlsys.records import LogLine, Run
@@ -70,7 +70,7 @@ def build(services: Services) -> Blueprint:
             foreign = body.keys() - _FIELDS.get(kind, body.keys())
             if foreign:
                 raise errors.Invalid(dict.fromkeys(sorted(foreign), "Unknown field."))
-            return jobs.answered(services, services.jobs.retry(id, body, trigger={"type": "api"}))
+            return jobs.answered(services, services.jobs.retry(id, body, trigger=blueprints.trigger() | {"type": "api"}))
 
     @runs.route("/<id>/cancel")
     class Cancel(MethodView):
@@ -88,6 +88,6 @@ def build(services: Services) -> Blueprint:
         @runs.alt_response(200, schema=schemas.RunOut, description="The run has ended while Prefer: wait held the answer.")
         def post(self, body: Mapping[str, Any], id: str) -> Response:
             """Do a run once more from its stored spec and bytes, and compare: ``result.verdict``. Changes nothing else."""
-            return jobs.answered(services, services.jobs.replay(id))
+            return jobs.answered(services, services.jobs.replay(id, trigger=blueprints.trigger() | {"type": "replay"}))
 
     return runs

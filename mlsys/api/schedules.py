@@ -10,7 +10,7 @@ from flask.views import MethodView
 from flask_smorest import Blueprint
 
 from mlsys import errors
-from mlsys.api import jobs, schedule_schemas, schemas
+from mlsys.api import blueprints, jobs, schedule_schemas, schemas
 from mlsys.api.blueprints import resource, then
 from mlsys.api.schedule_schemas import ScheduleOut
 from mlsys.api.services import Services
@@ -83,7 +83,7 @@ def build(services: Services) -> Blueprint:
         @schedules.alt_response(200, schema=schemas.RunOut, description="The run has ended while Prefer: wait held the answer.")
         def post(self, name: str) -> Response:
             """Run it now, beside its own firings."""
-            return jobs.answered(services, services.schedules.trigger(name))
+            return jobs.answered(services, services.schedules.trigger(name, trigger=blueprints.trigger() | {"type": "api"}))
 
     return schedules
 

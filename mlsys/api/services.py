@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mlsys.access.gate import Gate
+from mlsys.access.tokens import Tokens
 from mlsys.execution.backfill import BackfillService
 from mlsys.execution.backtest import BacktestService
 from mlsys.execution.service import JobService
@@ -51,5 +53,7 @@ class Services:
     health: Callable[[], dict[str, Any]]
     webhooks: Subscriptions
     sealer: Sealer
+    gate: Gate
+    tokens: Tokens
     limits: Limits
     version: str

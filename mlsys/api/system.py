@@ -7,7 +7,7 @@ from flask import Response, jsonify
 from flask.views import MethodView
 from flask_smorest import Blueprint
 
-from mlsys.api import schemas
+from mlsys.api import callers, schemas
 from mlsys.api.blueprints import resource
 from mlsys.api.services import Services
 
@@ -20,9 +20,9 @@ def build(services: Services) -> Blueprint:
         @system.response(200, schemas.HealthOut)
         @system.alt_response(503, schema=schemas.HealthOut, description="Down: not fit to serve.")
         def get(self) -> Response:
-            """Liveness, and the readiness of each part."""
-            found = services.health()
-            response = jsonify(found | {"version": services.version})
+            """Liveness, and the readiness of each part; details only for those who may read."""
+            found = services.health() | {"version": services.version}
+            response = jsonify(found if callers.recognised(services.gate) else _outline(found))
             response.status_code = 503 if found["status"] == "down" else 200
             return response
 
@@ -36,3 +36,9 @@ def build(services: Services) -> Blueprint:
             return {"from_": before, "to": after}
 
     return system
+
+
+def _outline(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What probes without a token need: whether it is well."""
+    checks = {name: {"status": check["status"]} for name, check in found["checks"].items()}
+    return {"status": found["status"], "checks": checks}

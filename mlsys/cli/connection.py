@@ -23,7 +23,10 @@ class LocalApi:
     """The API of a system in this process, without a socket."""
 
     def __init__(self, app: "Flask") -> None:
+        from mlsys.api import callers
+
         self._client = app.test_client()
+        self._client.environ_base |= {callers.IN_PROCESS: "yes"}
 
     def call(self, method: str, path: str, *, body: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None) -> Any:
         response = self._client.open(address(path, query), method=method, json=body, headers={"User-Agent": AGENT})

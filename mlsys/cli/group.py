@@ -28,6 +28,7 @@ COMMANDS = {
     "events": ("events", "What happened, in order; --follow goes on with what happens."),
     "webhooks": ("webhooks", "Who is told of which events: list, add, show, change, test, rotate, replay, remove."),
     "verify": ("verify", "Check promotion chains and stored files against their hashes."),
+    "token": ("tokens", "Access tokens: create, list, revoke; on the database itself, without a server."),
     "db": ("db", "Move the database's schema: upgrade, downgrade, current."),
     "check-config": ("check_config", "Check the configuration and print what is in force."),
 }

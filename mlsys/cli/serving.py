@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,7 +17,11 @@ from mlsys.cli.leaving import Leaving
 from mlsys.cli.options import configured, listening, read_config
 from mlsys.config import Config
 
+if TYPE_CHECKING:
+    from mlsys.system import System
+
 _log = logging.getLogger(__name__)
+Ready = Callable[[str], contextlib.AbstractContextManager[None]]
 
 
 @click.command(help="Serve the HTTP API and work on the queue, until stopped.")
@@ -38,18 +43,31 @@ def serve(config_file: Path | None, home: Path | None, host: str | None, port: i
     run(config, ready=ready)
 
 
-def run(config: Config, *, ready: Callable[[str], contextlib.AbstractContextManager[None]]) -> None:
+def run(config: Config, *, ready: Ready) -> None:
     """Serves until SIGTERM or SIGINT. ``ready`` gets the address once requests are taken; what it returns is left before anything stops."""
     leaving = Leaving()
     leaving.listen()
-    refuse_open_address(config.server.host)
+    open_to_others = not only_this_machine(config.server.host)
+    if open_to_others and not config.database.url and not config.home.exists():
+        raise _without_tokens(config.server.host)  # told at once: there can be none yet
     from mlsys import bootstrap, declarations
-    from mlsys.api import server as http
-    from mlsys.application import make_app
 
     for field, text in bootstrap.check_parts(config, declarations.declared(config)).items():  # told now, not by the first job
         _log.warning("%s: %s", field, text)
     system = bootstrap.build(config)
+    try:
+        if open_to_others:
+            system.start_database()
+            refuse_without_tokens(system, config)
+        _serve(system, config, ready, leaving)
+    finally:
+        system.stop()
+
+
+def _serve(system: "System", config: Config, ready: Ready, leaving: Leaving) -> None:
+    from mlsys.api import server as http
+    from mlsys.application import make_app
+
     server = http.bind(
         make_app(system.services),
         host=config.server.host,
@@ -69,24 +87,34 @@ def run(config: Config, *, ready: Callable[[str], contextlib.AbstractContextMana
                 server.run()
     finally:
         server.close()
-        system.stop()
 
 
-def refuse_open_address(host: str) -> None:
-    """Without tokens every caller holds all rights, so only this machine may call. Raises ConfigError for any other address."""
+def only_this_machine(host: str) -> bool:
+    """Whether none but callers of this machine reach that address. Raises ConfigError for what is no address."""
     try:
-        loopback = ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
         try:
             found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         except OSError:
             raise errors.ConfigError(f"server.host: {host!r} is no address of this machine. Use 127.0.0.1.") from None
-        loopback = all(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_loopback for entry in found)
-    if not loopback:
-        raise errors.ConfigError(
-            f"server.host: mlsys has no access tokens yet and so binds to loopback only, not to {host!r}. "
-            "Use 127.0.0.1, and let a reverse proxy on this machine check who may come in."
-        )
+        return all(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_loopback for entry in found)
+
+
+def refuse_without_tokens(system: "System", config: Config) -> None:
+    """Where no token is needed every caller holds all rights, so only this machine may call. Raises ConfigError."""
+    host = config.server.host
+    if config.auth.required == "never":
+        raise errors.ConfigError(f"server.host: with auth.required: never mlsys binds to loopback only, not to {host!r}. Use 127.0.0.1.")
+    if not system.services.tokens.usable():
+        raise _without_tokens(host)
+
+
+def _without_tokens(host: str) -> errors.ConfigError:
+    return errors.ConfigError(
+        f"server.host: without an access token mlsys binds to loopback only, not to {host!r}. "
+        "Make one first: mlsys token create NAME --scope admin. Or use 127.0.0.1."
+    )
 
 
 def _shown(host: str) -> str:

@@ -15,6 +15,7 @@ from mlsys.config import layers, schema
 from mlsys.config.hidden import known_secrets
 from mlsys.config.schema import (
     Artifacts,
+    Auth,
     Config,
     Data,
     Database,
@@ -32,6 +33,7 @@ from mlsys.config.values import Given, UnfitError
 
 __all__ = [
     "Artifacts",
+    "Auth",
     "Config",
     "Data",
     "Database",

@@ -13,7 +13,7 @@ from mlsys.config import schema
 
 Names = tuple[str, ...]
 PREFIX = "MLSYS_"
-OTHERS = ("MLSYS_URL", "MLSYS_POSTGRES_BIN", "MLSYS_CRASH_POINT")  # read elsewhere
+OTHERS = ("MLSYS_URL", "MLSYS_TOKEN", "MLSYS_POSTGRES_BIN", "MLSYS_CRASH_POINT")  # read elsewhere
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -189,6 +189,16 @@ class Notifications(Section):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
+class Auth(Section):
+    required: str = key(
+        "auto",
+        "Who needs an access token: auto, everybody once one was made; always, everybody; never, nobody, and only this machine may call.",
+        values.choice("auto", "always", "never"),
+    )
+    session_hours: float = key(12, "How long a browser stays logged in; never longer than its token lasts.", values.number(0.01, 8760))
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Logging(Section):
     level: str = key(
         "info", "Least severe level that is logged: debug, info, warning or error.", values.choice("debug", "info", "warning", "error")
@@ -214,6 +224,7 @@ class Config:
     retention: Retention = field(default_factory=Retention)
     events: Events = field(default_factory=Events)
     notifications: Notifications = field(default_factory=Notifications)
+    auth: Auth = field(default_factory=Auth)
     logging: Logging = field(default_factory=Logging)
     models: Mapping[str, Mapping[str, Any]] = key({}, "The models, as {name: definition}.", values.mapping(), free=True)
     schedules: Mapping[str, Mapping[str, Any]] = key({}, "What runs when, as {name: schedule}.", values.mapping(), free=True)

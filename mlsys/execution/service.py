@@ -59,7 +59,7 @@ class JobService:
             unit.commit()
         return run
 
-    def replay(self, run_id: str) -> Run:
+    def replay(self, run_id: str, *, trigger: Json) -> Run:
         """Queues a run that does another once more and compares. Raises NotFound, Conflict."""
         with self._units() as unit:
             run = unit.runs.get(run_id)
@@ -67,7 +67,7 @@ class JobService:
                 trouble = f"The run {run.id} is a {run.kind} that {'has ' if run.finished else 'is '}{run.status}"
                 raise errors.Conflict(f"{trouble}; what can be replayed is a {' or '.join(REPLAYED)} that has succeeded.")
             spec = {name: run.spec[name] for name in ("model_name", "start_date", "end_date")} | {"original_run_id": run.id}
-            return self.queue(unit, "replay", spec, {"type": "replay"})
+            return self.queue(unit, "replay", spec, trigger)
 
     def _again(self, unit: UnitOfWork, run: Run, asked: Json) -> dict[str, Any]:
         if run.kind == "train":

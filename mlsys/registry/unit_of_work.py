@@ -25,6 +25,7 @@ from mlsys.registry.predictions import PredictionRepository
 from mlsys.registry.promotions import PromotionRepository
 from mlsys.registry.runs import RunRepository
 from mlsys.registry.schedules import ScheduleRepository
+from mlsys.registry.tokens import TokenRepository
 from mlsys.registry.versions import VersionRepository
 from mlsys.registry.webhooks import WebhookRepository
 from mlsys.storage.database import translated
@@ -66,6 +67,7 @@ class UnitOfWork:
     deliveries: DeliveryRepository
     delivery_log: DeliveryLog
     inventory: InventoryRepository
+    tokens: TokenRepository
 
     def __init__(
         self,
@@ -103,6 +105,7 @@ class UnitOfWork:
         self.deliveries = DeliveryRepository(connection=connection, clock=self._clock)
         self.delivery_log = DeliveryLog(connection=connection, clock=self._clock)
         self.inventory = InventoryRepository(connection=connection)
+        self.tokens = TokenRepository(connection=connection, clock=self._clock)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from mlsys import errors
 from mlsys.clock import Clock
 from mlsys.execution.service import JobService
-from mlsys.records import Run, Schedule, ScheduleState
+from mlsys.records import Json, Run, Schedule, ScheduleState
 from mlsys.registry.unit_of_work import UnitOfWork, Units
 from mlsys.scheduling import cron, declaring, firing, planning
 from mlsys.scheduling.firing import Firings
@@ -56,12 +56,12 @@ class ScheduleService:
             self._remove(unit, self._alone(unit, name), declared=False)
             unit.commit()
 
-    def trigger(self, name: str) -> Run:
+    def trigger(self, name: str, *, trigger: Json) -> Run:
         """Queues a run as of now, beside the schedule's own, whether it is enabled or not. Raises NotFound, Invalid, Conflict."""
         with self._units() as unit:
             schedule = unit.schedules.get(name).schedule
             spec = Specs(unit, self._makers).of(schedule, planning.window(schedule, self._clock.now()))
-            return self._jobs.queue(unit, schedule.kind, spec, {"type": "api", "schedule": name})
+            return self._jobs.queue(unit, schedule.kind, spec, {**trigger, "schedule": name})
 
     def reconcile(self) -> None:
         """Holds the declarations against the log: new and changed ones are put in force, those removed from the file are deleted.

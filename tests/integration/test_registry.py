@@ -22,6 +22,7 @@ from mlsys.testing import FrozenClock
 OWNER, OTHER = 11, 22
 WORKING = {
     *("run_state", "run_logs", "schedule_state", "webhook_state", "webhook_secrets", "deliveries", "delivery_attempts"),
+    *("token_uses", "sessions"),
     *("event_cursors", "event_queue", "idempotency_keys", "leadership", "processes", "mlsys_revision"),
 }
 """Tables that may change. Every other is a log."""

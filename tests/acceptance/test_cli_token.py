@@ -1,0 +1,98 @@
+"""``mlsys token`` in a terminal, beside a server and without one; and what a server that others can reach asks for."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import serving
+import terminal
+from terminal import Place
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return terminal.place(tmp_path)
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def test_token__is_made_before_the_first_start_shown_once_and_taken_back(place: Place) -> None:
+    assert terminal.answered(place, "token", "list") == {"items": []}
+    made = terminal.answered(place, "token", "create", "ci", "--scope", "run", "--expires-in", "P90D")
+    assert made["token"].startswith(f"mlsys_{made['id']}_")
+    assert (made["name"], made["scope"], made["state"]) == ("ci", "run", "valid")
+    text = terminal.mlsys(place, "token", "create")
+    assert "scope read, valid until it is revoked" in text
+    listed = terminal.answered(place, "token", "list")["items"]
+    assert [each["name"] for each in listed] == [listed[0]["created_by"].split("@")[0], "ci"]
+    assert made["token"].split("_")[2] not in json.dumps(listed)
+    revoked = terminal.answered(place, "token", "revoke", made["token"])
+    assert (revoked["id"], revoked["state"]) == (made["id"], "revoked")
+    assert "ci" in terminal.mlsys(place, "token", "list")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("token", "create", "x", "--scope", "root"), "root"),
+        (("token", "create", "x", "--expires-in", "soon"), "P90D"),
+        (("token", "create", "x", "--expires-in=-P1D"), "past"),
+        (("token", "create", "x" * 65), "printable"),
+        (("token", "create", "a\nb"), "printable"),
+    ],
+)
+def test_token__that_cannot_be_is_refused(place: Place, words: tuple[str, ...], told: str) -> None:
+    assert told in terminal.mlsys(place, *words, code=2)
+
+
+def test_token__unknown_cannot_be_revoked(place: Place) -> None:
+    assert "mlsys token list" in terminal.mlsys(place, "token", "revoke", "nothing", code=1)
+
+
+def test_server__on_every_address_needs_a_token_and_serves_those_who_have_one(place: Place) -> None:
+    refused = serving.cli("serve", "--host", "0.0.0.0", "--port", "0", **place)
+    assert refused.returncode == 2
+    assert "mlsys token create" in refused.stderr
+    token = terminal.answered(place, "token", "create", "me", "--scope", "promote")["token"]
+    with serving.serve(place["home"], config=place["config"], data=place["data"], host="0.0.0.0") as served:
+        served.url = served.url.replace("0.0.0.0", "127.0.0.1")
+        assert served.call("GET", "/runs").status == 401
+        assert served.call("GET", "/health/").status == 200
+        assert served.call("GET", "/runs", **bearer(token)).status == 200
+        assert served.call("GET", "/migrate/", **bearer(token)).status == 403
+        _commands_send_it(place, token)
+        _another_is_known_at_once_and_taken_back(place, served)
+        terminal.answered(place, "token", "revoke", token)
+        serving.until(lambda: served.call("GET", "/runs", **bearer(token)).status == 401, 5)
+        assert token.split("_")[2] not in served.log.read_text()
+    gone = serving.cli("serve", "--host", "0.0.0.0", "--port", "0", **place)
+    assert (gone.returncode, "mlsys token create" in gone.stderr) == (2, True), "none is left that lets anybody in"
+
+
+def _commands_send_it(place: Place, token: str) -> None:
+    words = ("train", "quick", "--start", "2020-01-01", "--end", "2020-03-15", "--json")
+    refused = serving.cli(*words, **place)
+    assert (refused.returncode, "MLSYS_TOKEN" in refused.stderr) == (1, True)
+    run: Any = json.loads(serving.cli(*words, **place, MLSYS_TOKEN=token).stdout)
+    assert run["trigger"] == {"type": "cli", "actor": f"me ({token.split('_')[1]})"}
+
+
+def _another_is_known_at_once_and_taken_back(place: Place, served: serving.Served) -> None:
+    other = terminal.answered(place, "token", "create", "other", "--scope", "read")["token"]
+    assert served.call("GET", "/runs", **bearer(other)).status == 200
+    terminal.answered(place, "token", "revoke", other)
+
+
+def test_server__never_open_to_others_where_nobody_needs_a_token(place: Place) -> None:
+    terminal.answered(place, "token", "create", "me", "--scope", "admin")
+    found = serving.cli("serve", "--host", "0.0.0.0", "--port", "0", **place, MLSYS_AUTH__REQUIRED="never")
+    assert found.returncode == 2
+    assert "auth.required" in found.stderr
+
+
+def test_commands__without_a_server_need_no_token(place: Place) -> None:
+    terminal.answered(place, "token", "create", "me", "--scope", "read")
+    assert terminal.answered(place, "runs")["items"] == []
