@@ -81,7 +81,7 @@ def _tokens(config_file: Path | None, home: Path | None) -> Iterator["Tokens"]:
     from mlsys import bootstrap
 
     config = read_config(config_file, home)
-    logs.configure(config.logging, quiet=True)
+    logs.configure(config, quiet=True)
     system = bootstrap.build(config)
     system.start_database()
     try:
