@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from prometheus_client import CollectorRegistry
 
 import mlsys
 from mlsys import declarations, health, sample
@@ -31,10 +32,14 @@ from mlsys.execution.replay import ReplayHandler
 from mlsys.execution.runner import Handler, Runner
 from mlsys.execution.service import JobService
 from mlsys.execution.waiting import RunWaiter
+from mlsys.metrics.instruments import Instruments
+from mlsys.metrics.process import Process, register_python
+from mlsys.metrics.state import State
 from mlsys.monitoring.accuracy import Accuracy
 from mlsys.monitoring.actuals import Actuals
 from mlsys.monitoring.degradation import Degradation
 from mlsys.monitoring.explanations import Explainer
+from mlsys.monitoring.latest import Latest
 from mlsys.monitoring.watch import Watch
 from mlsys.pipelines.base import DataSets, Ports, Reporter
 from mlsys.pipelines.files import DataRoots
@@ -89,6 +94,8 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
         application_name=application_name(owner),
     )
     signals = Signals()
+    registry = CollectorRegistry()
+    instruments = Instruments(registry=registry, signals=signals)
     keys = Keys(engine=engine, lifetime=timedelta(hours=config.server.idempotency_hours))
     units = partial(UnitOfWork, engine=engine, clock=clock, signals=signals, before_commit=keys.note)
     blobs, files = FolderBlobs(folder=_store(config)), _files(config)
@@ -106,7 +113,7 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
         **(handlers or {}),
     }
     limits = _limits(config)
-    runner = Runner(units=units, handlers=does, presence=presence, limits=limits)
+    runner = Runner(units=units, handlers=does, presence=presence, limits=limits, ended=instruments.run)
     queue = Queue(launch=runner.launch, most=config.execution.max_queued)
     leader = Leader(engine=engine)
     outbound = Outbound(allowed_hosts=config.webhooks.allowed_hosts, timeout_seconds=config.webhooks.timeout_seconds)
@@ -116,7 +123,9 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
     recovery = Recovery(units=units, runner=runner, presence=presence, max_attempts=limits.max_attempts, delay=limits.delay)
     jobs = JobService(units=units, files=files, queue=queue)
     sealer = Sealer(folder=config.home, key=config.webhooks.secret_key)
-    dispatcher = _dispatcher(config, units, clock, presence, outbound=outbound, sealer=sealer)
+    retries = Schedule(config.webhooks.retry_schedule)
+    attempter = Attempter(clock=clock, outbound=outbound, sealer=sealer, schedule=retries, attempted=instruments.attempt)
+    dispatcher = _dispatcher(config, units, clock, presence, sealer=sealer, attempter=attempter)
     publisher.growth.call(dispatcher.wake)
     backfills = BackfillService(units=units, clock=clock, queue=queue)
     backtests = BacktestService(units=units, queue=queue, ports=quiet)
@@ -129,6 +138,11 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
     schema = Schema(migrator=Migrator(engine=engine), on_head=partial(_on_head, units, models, scheduler))
     predictions = PredictionReader(units=units, blobs=blobs, engine=data.engine)
     accuracy = Accuracy(units=units, predictions=predictions, actuals=Actuals(units=units, ports=quiet))
+    latest = Latest(units=units, accuracy=accuracy)
+    registry.register(State(units=units, sinks=publisher.sinks, accuracy=latest.days))
+    folders = {"home": config.home, "artifacts": _store(config)}
+    registry.register(Process(engine=engine, leader=leader, scheduler=scheduler, runner=runner, workers=limits.workers, folders=folders))
+    register_python(registry)
     services = Services(
         jobs=jobs,
         schedules=scheduled,
@@ -158,6 +172,8 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
                 "artifacts": partial(health.artifacts, blobs),
             },
         ),
+        metrics=registry,
+        counted=instruments.request,
         webhooks=Subscriptions(
             units=units,
             clock=clock,
@@ -192,18 +208,17 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
         dispatcher=dispatcher,
         listeners=listening,
         data=data,
-        watch=Watch(degradation=Degradation(units=units, accuracy=accuracy), signals=signals),
+        watch=Watch(degradation=Degradation(units=units, accuracy=accuracy), latest=latest, signals=signals),
         verifier=Verifier(units=units, blobs=blobs, data=data.blobs),
     )
 
 
-def _dispatcher(config: Config, units: Units, clock: Clock, presence: Presence, *, outbound: Outbound, sealer: Sealer) -> Dispatcher:
-    schedule = Schedule(config.webhooks.retry_schedule)
+def _dispatcher(config: Config, units: Units, clock: Clock, presence: Presence, *, sealer: Sealer, attempter: Attempter) -> Dispatcher:
     return Dispatcher(
         units=units,
         clock=clock,
         sealer=sealer,
-        attempter=Attempter(clock=clock, outbound=outbound, sealer=sealer, schedule=schedule),
+        attempter=attempter,
         owner=presence.owner,
         alive=presence.alive,
         threads=config.webhooks.threads,

@@ -109,10 +109,15 @@ def _as_json(logger: Any, method: str, line: Line) -> str:
 def _as_text(logger: Any, method: str, line: Line) -> str:
     """What the message says already is not repeated. Lines of a traceback are set in: none of them can pass for a line of the log."""
     message = escaped(line["message"])
-    told = [f"{escaped(name)}={_quoted(value)}" for name, value in line.items() if name not in (*_FIRST, "exception", "stack_info")]
-    more = "".join(f" {each}" for each in told if each.partition("=")[2] not in message.split(" "))
+    rest = {name: value for name, value in line.items() if name not in (*_FIRST, "exception", "stack_info") and value is not None}
+    more = "".join(f" {escaped(name)}={_quoted(value)}" for name, value in rest.items() if not _said(value, message))
     trace = "".join(f"\n  | {escaped(part)}" for key in ("exception", "stack_info") for part in line.get(key, "").splitlines())
     return f"{line['at']} {line['level']:7} {line['logger']}: {message}{more}{trace}"
+
+
+def _said(value: Any, message: str) -> bool:
+    text = escaped(str(value))
+    return len(text) > 2 and text in message
 
 
 def _quoted(value: Any) -> str:

@@ -18,6 +18,7 @@ from mlsys.api import (
     guard,
     idempotency,
     jobs,
+    metrics,
     models,
     predictions,
     problems,
@@ -82,7 +83,7 @@ def create_app(services: Services, *, pages: Sequence[Blueprint] = ()) -> Flask:
     }
     app.json = _Json(app)
     app.url_map.strict_slashes = False
-    requestlog.register(app)
+    requestlog.register(app, services)
     guard.register(app, services)
     idempotency.register(app, services)
     problems.register(app)
@@ -101,6 +102,7 @@ def create_app(services: Services, *, pages: Sequence[Blueprint] = ()) -> Flask:
         events,
         webhooks,
         system,
+        metrics,
     ):
         api.register_blueprint(module.build(services))
     api.register_blueprint(webhooks.build_deliveries(services))

@@ -12,7 +12,7 @@ from mlsys.api.bodies import check_text
 from mlsys.api.services import Services
 
 CHANGING_GETS = frozenset({"/model/demote", "/migrate"})
-OPEN_BELOW_HEAD = frozenset({"/health", "/migrate"})
+OPEN_BELOW_HEAD = frozenset({"/health", "/metrics", "/migrate"})
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",  # with none at all, browsers would not say the origin of our own forms

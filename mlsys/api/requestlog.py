@@ -12,6 +12,7 @@ from flask import Flask, Response, g, request
 from structlog import contextvars
 
 from mlsys.api import guard
+from mlsys.api.services import Services
 
 _log = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ UNMATCHED = "(none)"
 _LONGEST = 200
 
 
-def register(app: Flask) -> None:
+def register(app: Flask, services: Services) -> None:
     """Before all else that registers: so it comes first before a request, and last after it."""
 
     @app.before_request
@@ -32,6 +33,7 @@ def register(app: Flask) -> None:
     @app.after_request
     def end(response: Response) -> Response:
         seconds = time.perf_counter() - g.started
+        services.counted(request.method, route(), response.status_code, seconds)
         level = _level(response.status_code)
         if _log.isEnabledFor(level):
             _log.log(level, "%s %s %d", request.method, route(), response.status_code, extra=_told(response, seconds))

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
 from mlsys.access.gate import Gate
 from mlsys.access.tokens import Tokens
 from mlsys.execution.backfill import BackfillService
@@ -35,6 +37,8 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
+    """``counted`` is told of each request: method, route, status, seconds."""
+
     jobs: JobService
     schedules: ScheduleService
     backfills: BackfillService
@@ -51,6 +55,8 @@ class Services:
     waiter: RunWaiter
     follower: Follower
     health: Callable[[], dict[str, Any]]
+    metrics: CollectorRegistry
+    counted: Callable[[str, str, int, float], None]
     webhooks: Subscriptions
     sealer: Sealer
     gate: Gate

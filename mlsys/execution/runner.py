@@ -38,11 +38,21 @@ _patient = tenacity.retry(
 class Runner:
     """Threads that each take what comes first in the queue, until there is nothing. The queue is the database: here is only who is busy."""
 
-    def __init__(self, *, units: Units, handlers: Mapping[str, Handler], presence: Presence, limits: Limits) -> None:
+    def __init__(
+        self,
+        *,
+        units: Units,
+        handlers: Mapping[str, Handler],
+        presence: Presence,
+        limits: Limits,
+        ended: Callable[[str, float], None] = lambda kind, seconds: None,
+    ) -> None:
+        """``ended`` is told of each attempt: its kind, and the seconds it took."""
         self._units = units
         self._handlers = handlers
         self._presence = presence
         self._limits = limits
+        self._ended = ended
         self._pool = ThreadPoolExecutor(limits.workers, thread_name_prefix="job")
         self._lock = threading.Lock()
         self._futures: set[Future[None]] = set()
@@ -224,7 +234,9 @@ class Runner:
                 "internal",
                 f"An unexpected {type(error).__name__} stopped the run. It is a fault of mlsys or of a component; see the server's log.",
             )
-        _log.info("run %s (%s %s) ended after %.1f s", run.id, run.kind, run.model_name, time.monotonic() - started)
+        took = time.monotonic() - started
+        self._ended(run.kind, took)
+        _log.info("run %s (%s %s) ended after %.1f s", run.id, run.kind, run.model_name, took)
 
     def _handler(self, run: Run) -> Handler:
         try:

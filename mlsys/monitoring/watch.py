@@ -8,6 +8,7 @@ from mlsys import errors
 from mlsys.events import types
 from mlsys.events.signals import Signals
 from mlsys.monitoring.degradation import Degradation
+from mlsys.monitoring.latest import Latest
 
 _log = logging.getLogger(__name__)
 EVERY_SECONDS = 300.0
@@ -17,8 +18,9 @@ APART_SECONDS = 1.0  # many arrivals at once are one occasion
 class Watch:
     """A failure is logged and tried again at the next round."""
 
-    def __init__(self, *, degradation: Degradation, signals: Signals) -> None:
+    def __init__(self, *, degradation: Degradation, latest: Latest, signals: Signals) -> None:
         self._degradation = degradation
+        self._latest = latest
         self._woken = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="accuracy", daemon=True)
@@ -35,7 +37,7 @@ class Watch:
             self._thread.join()
 
     def round(self) -> None:
-        """Judges every model that has a limit."""
+        """Judges every model that has a limit, and renews what is told of all."""
         for name in self._degradation.watched():
             try:
                 found = self._degradation.judge(name)
@@ -44,6 +46,7 @@ class Watch:
                 continue
             for change in found:
                 _log.warning("the accuracy of %s has %s (%s)", name, change.state, change.days[-1].day)
+        self._latest.renew()
 
     def _wake(self, sender: Any, *, event: Any) -> None:
         self._woken.set()

@@ -1,6 +1,6 @@
 """All that brings events out, as one part to start and stop: the bell, the sequencer, and a relay for each sink."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -37,6 +37,11 @@ class Publisher:
         self._relays = [Relay(name=name, sink=sink, units=units, epoch=epoch, clock=clock) for name, sink in sinks.items()]
         for relay in self._relays:
             self.growth.call(relay.wake)
+
+    @property
+    def sinks(self) -> Sequence[str]:
+        """Names of their cursors."""
+        return [relay.name for relay in self._relays]
 
     def start(self) -> None:
         for relay in self._relays:

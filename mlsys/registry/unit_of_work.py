@@ -17,6 +17,7 @@ from mlsys.registry.deliveries import DeliveryRepository
 from mlsys.registry.delivery_log import DeliveryLog
 from mlsys.registry.episodes import EpisodeRepository
 from mlsys.registry.events import EventLog
+from mlsys.registry.figures import FigureRepository
 from mlsys.registry.firings import FiringRepository
 from mlsys.registry.importances import ImportanceRepository
 from mlsys.registry.inventory import InventoryRepository
@@ -68,6 +69,7 @@ class UnitOfWork:
     delivery_log: DeliveryLog
     inventory: InventoryRepository
     tokens: TokenRepository
+    figures: FigureRepository
 
     def __init__(
         self,
@@ -106,6 +108,7 @@ class UnitOfWork:
         self.delivery_log = DeliveryLog(connection=connection, clock=self._clock)
         self.inventory = InventoryRepository(connection=connection)
         self.tokens = TokenRepository(connection=connection, clock=self._clock)
+        self.figures = FigureRepository(connection=connection, clock=self._clock)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -61,6 +61,11 @@ class Scheduler:
             elif time.monotonic() - self._store.ticked > _SLOW:
                 self._running.wakeup()
 
+    @property
+    def lateness(self) -> float | None:
+        """Of the last firings of this process, from their time to their commit, in seconds; None before the first."""
+        return self._store.lateness
+
     def health(self) -> dict[str, Any]:
         """``lateness_seconds``: of the last firings, from their time to their commit. ``overdue_seconds``: of the oldest one to come."""
         now = time.monotonic()

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -30,7 +31,18 @@ class Answer:
 
 
 class Attempter:
-    def __init__(self, *, clock: Clock, outbound: Outbound, sealer: Sealer, schedule: Schedule) -> None:
+    """``attempted`` is told of each attempt: its outcome (delivered, retrying, failed, gone), and the seconds it took."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        outbound: Outbound,
+        sealer: Sealer,
+        schedule: Schedule,
+        attempted: Callable[[str, float], None] = lambda outcome, seconds: None,
+    ) -> None:
+        self._attempted = attempted
         self._clock = clock
         self._outbound = outbound
         self._sealer = sealer
@@ -75,4 +87,5 @@ class Attempter:
         given_up = error is not None and not gone and next is None
         state: State = "delivered" if error is None else "failed" if given_up else "pending"
         attempted = Attempted(id=claimed.id, at=now, status=status, latency_ms=latency_ms, error=error, state=state, next_attempt_at=next)
+        self._attempted("gone" if gone else "retrying" if state == "pending" else state, latency_ms / 1000)
         return Answer(claimed=claimed, attempted=attempted, gone=gone, given_up=given_up)

@@ -44,11 +44,11 @@ def raised(text: str) -> Exception:
 
 
 def test_text__nothing_of_others_begins_a_line_or_moves_the_cursor() -> None:
-    found = line("text", "model %s", HOSTILE, error=raised(HOSTILE), **{"route": HOSTILE})
+    found = line("text", "model %s", HOSTILE, error=raised(HOSTILE), **{"route": f"/a {HOSTILE}"})
     assert all(text.isprintable() for text in found.split("\n"))
     first, *others = found.split("\n")
     assert "model evil\\n2026" in first
-    assert "route='evil\\n2026" in first
+    assert "route='/a evil\\n2026" in first
     assert others
     assert all(text.startswith("  | ") for text in others), others
 
@@ -66,15 +66,15 @@ def test_json__is_one_object_a_line_and_says_it_all() -> None:
 
 @pytest.mark.parametrize("format", ["text", "json"])
 def test_line__tells_what_its_thread_works_on(format: str) -> None:
-    with contextvars.bound_contextvars(run_id="r1", action="train", note=HOSTILE):
+    with contextvars.bound_contextvars(run_id="r1abc", action="train", note=HOSTILE):
         found = line(format, "fitted %d trees", 10)
     assert "run_id" in found
     assert "train" in found
     assert "fitted 10 trees" in found
     assert found.isprintable()
     assert "run_id" not in line(format, "fitted")
-    with contextvars.bound_contextvars(run_id="r1"):
-        assert "run_id" not in line("text", "run %s ended", "r1"), "what the message says is not repeated"
+    with contextvars.bound_contextvars(run_id="r1abc"):
+        assert "run_id" not in line("text", "run %s ended", "r1abc"), "what the message says is not repeated"
 
 
 @pytest.mark.parametrize(("text", "shown"), SECRETS.items())
