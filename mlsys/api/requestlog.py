@@ -11,7 +11,7 @@ import time
 from flask import Flask, Response, g, request
 from structlog import contextvars
 
-from mlsys.api import guard
+from mlsys.api import callers, guard
 from mlsys.api.services import Services
 
 _log = logging.getLogger(__name__)
@@ -69,5 +69,5 @@ def _told(response: Response, seconds: float) -> dict[str, object]:
         "status": response.status_code,
         "duration_ms": round(seconds * 1000, 1),
         "client": request.remote_addr,
-        "actor": getattr(g.get("caller"), "actor", None),
+        "actor": callers.actor(),
     }
