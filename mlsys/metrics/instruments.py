@@ -4,13 +4,16 @@ Labels take few values: routes are templates, not addresses, and nothing that a 
 """
 
 from collections.abc import Mapping
-from typing import Any
+from itertools import product
+from typing import Any, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from mlsys.events import types
 from mlsys.events.signals import Signals
 from mlsys.events.types import Event
+from mlsys.records import RunKind
+from mlsys.scheduling import planning
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OUTCOMES: Mapping[str, str] = {
@@ -19,6 +22,7 @@ OUTCOMES: Mapping[str, str] = {
     types.RUN_CRASHED: "crashed",
     types.RUN_CANCELLED: "cancelled",
 }
+ATTEMPTS = ("delivered", "retrying", "failed", "gone")
 _REQUEST_SECONDS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30, 60)
 _RUN_SECONDS = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400)
 _ATTEMPT_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15)
@@ -60,7 +64,17 @@ class Instruments:
         self._attempt_seconds = Histogram(
             "mlsys_webhook_attempt_duration_seconds", "Time that an attempt took.", buckets=_ATTEMPT_SECONDS, registry=registry
         )
+        self._begin_at_zero()
         signals.every.connect(self._committed, weak=False)
+
+    def _begin_at_zero(self) -> None:
+        """A series that appears with its first count looks to Prometheus as if it had not risen."""
+        for kind, outcome in product(get_args(RunKind), OUTCOMES.values()):
+            self._runs.labels(kind, outcome)
+        for reason in planning.REASONS:
+            self._missed.labels(reason)
+        for outcome in ATTEMPTS:
+            self._attempts.labels(outcome)
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """``status`` counts by its class: 2xx."""

@@ -40,8 +40,8 @@ class Process(Collector):
         yield GaugeMetricFamily("mlsys_leader", "1: this process leads.", float(self._leader.epoch is not None))
         yield GaugeMetricFamily("mlsys_workers", "Runs that this process may work on at the same time.", self._workers)
         yield GaugeMetricFamily("mlsys_workers_busy", "Runs that this process works on.", len(self._runner.pending))
-        if (late := self._scheduler.lateness) is not None:
-            yield GaugeMetricFamily("mlsys_scheduler_lateness_seconds", "Of the last firings here, from their time to their commit.", late)
+        late, text = self._scheduler.lateness, "Of the last firings here, from their time to their commit."
+        yield GaugeMetricFamily("mlsys_scheduler_lateness_seconds", text, late)  # none before the first
         yield from self._pool()
         yield from self._disk()
 
