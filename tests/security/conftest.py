@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import front
 import pytest
 
+from mlsys.registry.tokens import SCOPES
 from security import target as targets
 from security.target import Target
 
@@ -52,7 +54,8 @@ def _lay_out(folder: Path) -> None:
 
 def _furnish(target: Target) -> None:
     """Two versions of a model, the second in production, and one of everything else."""
-    first, second = (target.served.run("/job/train", front.TRAIN | {"promote": "never"})["result"]["model_version_id"] for _ in range(2))
+    target.known |= _tokens(target, target.data.parent)
+    first, second = (_trained(target) for _ in range(2))
     for version in (first, second):
         assert target.ask("POST", "/model/promote", {"model_name": "quick", "model_version_id": version}).status == 200
     target.ask("POST", "/datasets", {"name": "site", "timestamp": "time", "columns": {"power": "number", "note": "text"}})
@@ -60,7 +63,21 @@ def _furnish(target: Target) -> None:
     target.ask("POST", "/schedules", {"name": "yearly", **SCHEDULE})
     hook = target.ask("POST", "/webhooks", {"url": "http://127.0.0.1:1/", "events": ["*"], "enabled": False}).json
     target.known |= {"FIRST": first, "SECOND": second, "HOOK": hook["id"], "DATA": str(target.data), "OUTSIDE": str(target.outside)}
-    target.known["RUN"] = target.ask("GET", "/runs").json["items"][0]["id"]
+
+
+def _trained(target: Target) -> str:
+    run = target.ended(target.ask("POST", "/job/train", front.TRAIN | {"promote": "never"}).json["id"])
+    return str(run["result"]["model_version_id"])
+
+
+def _tokens(target: Target, folder: Path) -> dict[str, str]:
+    """One of each scope, one that was taken back and one that has expired, made as an operator makes them: on the database itself."""
+    tokens = front.unstarted(folder, MODELS, **{"database.url": target.engine.url.render_as_string(hide_password=False)}).services.tokens
+    found = {scope.upper(): tokens.create(scope, scope, by="operator")[1] for scope in SCOPES}
+    revoked, found["REVOKED"] = tokens.create("revoked", "admin", by="operator")
+    tokens.revoke(revoked.id, by="operator")
+    found["EXPIRED"] = tokens.create("expired", "admin", by="operator", expires_at=datetime.now(UTC) + timedelta(milliseconds=1))[1]
+    return found
 
 
 @pytest.fixture

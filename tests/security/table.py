@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from security.target import Answer, Target
+from security.target import Answer, Header, Target
 
 Attack = Callable[[Target], Answer | str]
 MOST_TOLD = 3
@@ -34,20 +34,20 @@ def rows(category: str, *given: tuple[str, Attack, str], may_change: frozenset[s
     return [Row(category=category, what=what, attack=attack, wanted=wanted, may_change=may_change) for what, attack, wanted in given]
 
 
-def ask(method: str, path: str, body: Any = None, **headers: str) -> Attack:
-    """A request of JSON. ``$NAME`` in any text is filled in; a header Content-Type is written Content_Type."""
-    return lambda target: target.ask(method, target.filled(path), target.filled(body), **headers)
+def ask(method: str, path: str, body: Any = None, **headers: Header) -> Attack:
+    """A request of JSON by an admin. ``$NAME`` in any text is filled in; a header Content-Type is written Content_Type, None for none."""
+    return lambda target: target.ask(method, target.filled(path), target.filled(body), **target.filled(headers))
 
 
-def get(path: str, **headers: str) -> Attack:
+def get(path: str, **headers: Header) -> Attack:
     return ask("GET", path, **headers)
 
 
-def post(path: str, body: Any = None, **headers: str) -> Attack:
+def post(path: str, body: Any = None, **headers: Header) -> Attack:
     return ask("POST", path, body, **headers)
 
 
-def send(method: str, path: str | bytes, body: bytes | None = None, **headers: str | bytes) -> Attack:
+def send(method: str, path: str | bytes, body: bytes | None = None, **headers: Header) -> Attack:
     """Bytes as they are."""
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda target: target.send(method, target.filled(path), body, given)
@@ -60,7 +60,7 @@ def ended(attack: Attack) -> Attack:
         answer = attack(target)
         if isinstance(answer, str) or answer.status not in (200, 202):
             return answer
-        run = target.served.ended(answer.json["id"])
+        run = target.ended(answer.json["id"])
         return f"{run['status']} {(run['error'] or {}).get('kind', '')}".strip()
 
     return to_its_end

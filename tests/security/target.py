@@ -19,8 +19,10 @@ import sqlalchemy as sa
 from mlsys.storage.database import make_engine
 from security.watching import Canary
 
+Header = str | bytes | None
+ENDED = ("succeeded", "failed", "crashed", "cancelled")
 HERE = Path(__file__).parent
-IDLE = {"processes", "leadership", "alembic_version"}
+IDLE = {"processes", "leadership", "alembic_version", "token_uses"}
 """Tables that change by themselves."""
 
 
@@ -81,9 +83,15 @@ class Target:
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
-    def send(self, method: str, path: str | bytes, body: bytes | None = None, headers: Mapping[str, str | bytes] | None = None) -> Answer:
-        """One request, written by hand, so that nothing is made tidy on the way."""
-        given: dict[str, str | bytes] = {"Host": f"127.0.0.1:{self.port}", "Connection": "close", **(headers or {})}
+    @property
+    def usual(self) -> dict[str, str]:
+        """Headers of an honest client."""
+        authorization = {"Authorization": f"Bearer {self.known['ADMIN']}"} if "ADMIN" in self.known else {}
+        return {"Host": f"127.0.0.1:{self.port}", "Connection": "close", **authorization}
+
+    def send(self, method: str, path: str | bytes, body: bytes | None = None, headers: Mapping[str, Header] | None = None) -> Answer:
+        """One request, written by hand, so that nothing is made tidy on the way. A header that is None is left out."""
+        given = {name: value for name, value in {**self.usual, **(headers or {})}.items() if value is not None}
         if body is not None and "Transfer-Encoding" not in given:
             given.setdefault("Content-Length", str(len(body)))
         line = b"%b %b HTTP/1.1\r\n" % (method.encode(), _bytes(path))
@@ -92,16 +100,20 @@ class Target:
             sock.sendall(head + (body or b""))
             return answer(sock, method)
 
-    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+    def ask(self, method: str, path: str, body: Any = None, **headers: Header) -> Answer:
         """JSON, as an honest client sends it."""
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         if body is None:
             return self.send(method, path, headers=given)
         return self.send(method, path, json.dumps(body).encode(), {"Content-Type": "application/json", **given})
 
+    def ended(self, id: str) -> Any:
+        """The run, once it has."""
+        return serving.until(lambda: run if (run := self.ask("GET", f"/runs/{id}").json)["status"] in ENDED else None, 90)
+
     def state(self) -> dict[str, str]:
         """A digest of each table, once what happened before has come to rest."""
-        serving.until(lambda: not self._scalar("SELECT EXISTS (SELECT 1 FROM event_queue)"))
+        serving.until(lambda: not self.scalar("SELECT EXISTS (SELECT 1 FROM event_queue)"))
         digests = [f"SELECT '{name}', md5(coalesce(string_agg(t::text, '|' ORDER BY t::text), '')) FROM {name} t" for name in self.tables]
         with self.engine.connect() as connection:
             return {row[0]: row[1] for row in connection.execute(sa.text(" UNION ALL ".join(digests)))}
@@ -117,7 +129,7 @@ class Target:
     def logged(self, mark: "Mark") -> str:
         return _since(self.served.log, mark.log).decode()
 
-    def _scalar(self, statement: str) -> Any:
+    def scalar(self, statement: str) -> Any:
         with self.engine.connect() as connection:
             return connection.scalar(sa.text(statement))
 

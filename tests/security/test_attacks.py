@@ -11,6 +11,7 @@ import front
 import pytest
 import serving
 
+from mlsys.registry.tokens import SCOPES
 from security import inputs, table
 from security.target import Mark, Target
 
@@ -49,6 +50,7 @@ def _traces(target: Target, mark: Mark) -> list[str]:
         found.append("a traceback in the log")
     if any(not (char.isprintable() or char == "\n") for char in logged) or "\nFORGED" in logged:
         found.append("the log was written to")
+    found += [f"token of {name} in the log" for name in SCOPES if target.known[name.upper()].split("_")[2] in logged]
     return found
 
 
@@ -69,7 +71,7 @@ def test_watch__sees_what_it_is_there_for(target: Target) -> None:
     (target.outside / "secret.parquet").read_bytes()
     target.ask("POST", "/model/promote", target.filled({"model_name": "quick", "model_version_id": "$FIRST"}))
     target.ask("POST", "/model/promote", target.filled({"model_name": "quick", "model_version_id": "$SECOND"}))
-    target.served.run("/job/train", front.TRAIN | {"promote": "never"})
+    target.ended(target.ask("POST", "/job/train", front.TRAIN | {"promote": "never"}).json["id"])
     assert {name for name, digest in target.state().items() if before[name] != digest} >= {"promotions", "events", "runs", "model_versions"}
     assert "secret.parquet outside was opened" in _traces(target, mark)
     opened = [given[0] for event, *given in target.noted(mark) if event == "open"]

@@ -31,7 +31,7 @@ def swapped(swap: Callable[[Path, Target], None]) -> Attack:
         file.unlink()
         swap(file, target)
         target.ask("POST", f"/runs/{busy}/cancel")
-        target.served.ended(busy)
+        target.ended(busy)
         try:
             return ended(lambda _: answer)(target)
         finally:

@@ -23,7 +23,7 @@ def raw(data: bytes) -> Attack:
 
     def attack(target: Target) -> Answer | str:
         with closing(target.connect()) as sock:
-            sock.sendall(data.replace(b"PORT", str(target.port).encode()))
+            sock.sendall(data.replace(b"Host:", f"Authorization: Bearer {target.known['ADMIN']}\r\nHost:".encode(), 1))
             return answer(sock)
 
     return attack
