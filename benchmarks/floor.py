@@ -127,14 +127,18 @@ def moves(frame: pd.DataFrame, data: Data) -> dict[str, tuple[float, float]]:
 
 
 def dead(frame: pd.DataFrame, moving: dict[str, tuple[float, float]]) -> dict[str, Mask]:
-    """Stretches of over 12 hours in which all columns stand still, or one does within its range."""
+    """Stretches of over 12 hours in which all columns stand still (but for a day of clear sky), or one does within its range."""
     if not moving:
         return {}
-    values = {name: frame[name].to_numpy() for name in moving}
-    resting = {name: still(column) for name, column in values.items()}
-    every = long(np.logical_and.reduce(list(resting.values())), frame.index)
-    inner = {name: (values[name] > low) & (values[name] < high) for name, (low, high) in moving.items()}
-    return {name: every | (inner[name] & long(resting[name], frame.index)) for name in moving}
+    low, high = np.array(list(moving.values())).T
+    share = (frame[list(moving)].to_numpy() - low) / (high - low)
+    within = (share > 0.001) & (share < 0.999)
+    resting = {name: still(frame[name].to_numpy()) for name in moving}
+    every = np.logical_and.reduce(list(resting.values()))
+    first, step = np.flatnonzero(~every), np.append(np.nan, np.abs(np.diff(share, axis=0)).max(axis=1))
+    sky = (np.fmax(step[first], np.append(step[first[1:]], np.nan)) <= 0.1) & ~within[first].any(axis=1)
+    dark = long(every, frame.index) & ~(sky[np.cumsum(~every) - 1] & ~long(every, frame.index, over="24h"))
+    return {name: dark | (within[:, i] & long(resting[name], frame.index)) for i, name in enumerate(moving)}
 
 
 def still(values: Floats) -> Mask:

@@ -245,12 +245,13 @@ def _data(config: Config, units: Units, blobs: FolderBlobs, *, database: sa.Engi
     return Data(blobs=blobs, service=service, reader=reader, housekeeping=housekeeping, engine=engine, locks=locks)
 
 
-def check_parts(config: Config, models: Mapping[str, dict[str, Any]]) -> dict[str, str]:
-    """See declarations.check_parts()."""
+def check_parts(config: Config, models: Mapping[str, dict[str, Any]], *, columns: bool = False) -> dict[str, str]:
+    """See declarations.check_parts(); with ``columns`` also check_columns()."""
     blobs, files = FolderBlobs(folder=_store(config)), _files(config)
     ports = _ports(declarations.Silent(), config=config, blobs=blobs, files=files, datasets=declarations.Unopened())
     declarations.sinks(config, engine=sa.create_engine("postgresql+psycopg2://"), post=lambda url, body, headers: 0)  # built, not used
-    return declarations.check_parts(models, ports=ports)
+    found = declarations.check_parts(models, ports=ports)
+    return found | declarations.check_columns(models, ports=ports) if columns else found
 
 
 def _bodies(config: Config) -> Threads | Processes:

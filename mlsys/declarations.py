@@ -3,7 +3,7 @@
 Reads no data, knows no registry.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from mlsys import errors
 from mlsys.config import Config
 from mlsys.events.sinks import EventSink, SinkPorts
-from mlsys.pipelines import base, build, definition
+from mlsys.pipelines import base, build, definition, options
 from mlsys.pipelines.base import Ports, Query
 from mlsys.publishing import building
 from mlsys.publishing.notifications.base import Notification
@@ -68,6 +68,48 @@ def check_parts(models: Mapping[str, dict[str, Any]], *, ports: Ports) -> dict[s
     if wrong:
         raise errors.Invalid(wrong, "The configuration is not valid.")
     return lacking
+
+
+def check_columns(models: Mapping[str, dict[str, Any]], *, ports: Ports) -> dict[str, str]:
+    """Holds the columns that each model names against those that its source has now; reads no rows but what a database needs to tell them.
+
+    Raises Invalid for columns that are not there. Returns what could not be looked at: field -> text. Data sets are left to their jobs.
+    """
+    wrong: dict[str, list[str]] = {}
+    unseen: dict[str, str] = {}
+    for name, declaration in models.items():
+        if declaration["source"]["type"] == "dataset":
+            continue
+        try:
+            present = build.build(base.DataSource, declaration["source"], ports=ports, field="source").schema().names
+        except errors.Invalid:  # check_parts() tells
+            continue
+        except errors.MlsysError as error:
+            unseen[f"models.{name}.source"] = f"Its columns cannot be looked at: {error}"
+            continue
+        for key, column in _columns(declaration, ports):
+            if column not in present:
+                wrong[f"models.{name}.{key}"] = [f"The source has no column '{column}'; {options.nearest(column, present)}."]
+    if wrong:
+        raise errors.Invalid(wrong, "The configuration does not fit the data.")
+    return unseen
+
+
+def _columns(declaration: Mapping[str, Any], ports: Ports) -> Iterator[tuple[str, str]]:
+    """Every column that a definition names, by the key that does."""
+    for key in ("timestamp", "target", "created_at"):
+        if declaration[key] is not None:
+            yield key, declaration[key]
+    for key in ("series_key", "exogenous"):
+        yield from ((f"{key}.{number}", column) for number, column in enumerate(declaration[key] or ()))
+    for name, feature in _features(declaration, ports).items():
+        yield from ((f"features.{name}.{option}", column) for option, column in feature.columns().items())
+
+
+def _features(declaration: Mapping[str, Any], ports: Ports) -> dict[str, base.Feature]:
+    from mlsys.pipelines import featurise  # pandas
+
+    return featurise.components(definition.features(declaration), ports)
 
 
 class Silent:

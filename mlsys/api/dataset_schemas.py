@@ -69,7 +69,8 @@ class AppendedOut(ma.Schema):
     rows = fields.Integer()
     start = Instant(metadata=_INSTANT)
     end = Instant(metadata=_INSTANT)
-    created_at = Instant(metadata=_INSTANT)
+    first_created_at = Instant(metadata=_INSTANT | {"description": "When the first of the rows became known."})
+    created_at = Instant(metadata=_INSTANT | {"description": "When all of them were known: the same, unless the rows said it themselves."})
     revised = fields.Integer(metadata={"description": "How many of the rows correct one that was there before."})
 
 

@@ -1,4 +1,4 @@
-"""``mlsys check-config``: reads everything that a start would read, and prints what is in force. Reads no data and starts nothing."""
+"""``mlsys check-config``: reads everything that a start would read and which columns the data has, and prints what is in force."""
 
 import json
 from dataclasses import asdict
@@ -19,7 +19,7 @@ def check_config(config_file: Path | None, home: Path | None, json_: bool) -> No
     config = read_config(config_file, home)
     models = declarations.declared(config)
     schedules = declarations.scheduled(config, models)
-    warnings = bootstrap.check_parts(config, models)
+    warnings = bootstrap.check_parts(config, models, columns=True)
     if json_:
         told = {name: asdict(schedule) for name, schedule in schedules.items()}
         click.echo(json.dumps({"settings": in_force(config), "models": models, "schedules": told, "warnings": warnings}, indent=2))

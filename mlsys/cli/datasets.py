@@ -81,7 +81,9 @@ def append(config_file: Path | None, home: Path | None, json_: bool, name: str, 
         click.echo(json.dumps(told, indent=2))
     else:
         corrected = f", {told['revised']} of them corrections" if told["revised"] else ""
-        tables.say(f"{name}: {told['rows']} rows from {told['start']} to {told['end']}{corrected}; known from {told['created_at']} on")
+        first, last = told["first_created_at"], told["created_at"]
+        known = f"known from {last} on" if first == last else f"the first known from {first} on, the last from {last}"
+        tables.say(f"{name}: {told['rows']} rows from {told['start']} to {told['end']}{corrected}; {known}")
 
 
 @datasets.command(help="Print rows of the data set NAME as CSV, oldest first, as known now or at --known-at.")

@@ -61,11 +61,8 @@ class BackfillService:
             trouble = f"The data source of {request.model_name!r} has no created_at, so it cannot tell what was known at each step."
             remedy = f"Name the column that says when a row became known: models.{request.model_name}.created_at in config.yaml."
             raise errors.Invalid({"model_name": f"{trouble} {remedy}"})
-        try:
-            durations.parse_duration(request.step)
-        except ValueError as error:
-            raise errors.Invalid({"step": str(error)}) from None
         layout = definitions.layout(definition)
+        check_step(request.step, layout.frequency)
         window = requests.window(request.start_date, request.end_date, timezone=layout.timezone, frequency=layout.frequency)
         spec = {
             "model_name": request.model_name,
@@ -150,6 +147,17 @@ class BackfillHandler:
             )
             unit.commit()
         return kept.rows
+
+
+def check_step(step: str, frequency: timedelta) -> None:
+    """Raises Invalid for what is no duration, and for one in which no row may fall."""
+    try:
+        length: timedelta = durations.parse_duration(step)
+    except ValueError as error:
+        raise errors.Invalid({"step": str(error)}) from None
+    if length < frequency:
+        shortest = durations.format_duration(frequency)
+        raise errors.Invalid({"step": f"The step must not be shorter than the time between rows: write {shortest} or more."})
 
 
 def windows(spec: Json) -> list[Window]:

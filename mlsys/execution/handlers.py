@@ -64,7 +64,7 @@ class TrainHandler:
         version = unit.versions.add(
             model_name=run.model_name,
             run_id=run.id,
-            spec=spec | {"environment": outcome.environment},
+            spec=spec | {"recipe": outcome.environment["model"], "environment": outcome.environment},
             outcome=outcome,
             validation=validated,
         )

@@ -52,6 +52,20 @@ class Degradation:
         with self._units() as unit:
             return [name for name, definition in unit.models.definitions() if limited(definition)]
 
+    def close_unlimited(self) -> list[str]:
+        """Ends the episodes of models that nobody sets a limit to any more (or that are gone from the file): no day will. Their names."""
+        with self._units() as unit:
+            limits = {name: limited(definition) for name, definition in unit.models.definitions()}
+            ended = [name for name in unit.episodes.degraded() if not limits.get(name, False)]
+            for name in ended:
+                unit.episodes.lock(name)
+                last = unit.episodes.open(name)
+                if last is not None:
+                    detail = {"model_name": name, "reason": "the model has no limit any more"}
+                    unit.episodes.add(name, "recovered", first_day=last.last_day, last_day=last.last_day, detail=detail)
+            unit.commit()
+        return ended
+
     def judge(self, model_name: str) -> list[Change]:
         """Looks at the days since the last judgement; appends and tells what changed. Raises what Accuracy.report() does."""
         with self._units() as unit:

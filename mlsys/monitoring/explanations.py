@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mlsys import errors
-from mlsys.execution import sources
+from mlsys.execution import handlers, sources
 from mlsys.pipelines.base import Ports
 from mlsys.records import Explained, Json, ModelVersion, Run, Window
 from mlsys.registry.unit_of_work import Units
@@ -56,7 +56,8 @@ class Explainer:
     def _computed(self, version: ModelVersion, run: Run) -> dict[str, Any]:
         from mlsys.pipelines import artifact, explaining
 
-        ports, measured, note = self._ports(), None, ""
+        ports = handlers.as_it_stood(self._ports(), (run.result or {}).get("newest_file"))
+        measured, note = None, ""
         model = artifact.from_bytes(ports.blobs.get(version.artifact.sha256), ports=ports)
         try:
             twin = artifact.from_bytes(ports.blobs.get(version.twin.sha256), ports=ports)

@@ -37,7 +37,9 @@ class Watch:
             self._thread.join()
 
     def round(self) -> None:
-        """Judges every model that has a limit, and renews what is told of all."""
+        """Judges every model that has a limit, closes what nothing is judged by any more, and renews what is told of all."""
+        for name in self._degradation.close_unlimited():
+            _log.info("the accuracy of %s has no limit any more: its episode is closed", name)
         for name in self._degradation.watched():
             try:
                 found = self._degradation.judge(name)

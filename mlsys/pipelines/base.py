@@ -201,6 +201,10 @@ class Feature(Component):
         horizon is refused when the model is defined. What is always known, or known by the issue time, need not be named."""
         return {}
 
+    def columns(self) -> Mapping[str, str]:
+        """Columns of the data that its options name, by the option: what a source must have."""
+        return {}
+
     def settle(self, frame: "pd.DataFrame", layout: Layout) -> dict[str, Any]:
         """Options read off the training data once and stored with the model, so that a forecast computes the same columns the same way."""
         return {}

@@ -15,6 +15,9 @@ from mlsys.pipelines import calendar
 from mlsys.records import Layout, Verdict
 
 LONGEST = timedelta(hours=12)
+WEATHER = timedelta(days=1)  # so long may all columns rest at the ends of their ranges (a clear sky), if they came and went gently:
+GENTLE = 0.1  # in steps of at most this share of the range. What falls to zero at once is a feed that has ended
+AT_END = 0.001  # so near to an end, as a share of the range, is at it: a sky of 1.0 where one row of the year says 1.000006
 FEWEST_STEPS = 8  # for daily data 12 hours would be no stretch at all
 MOVING = 0.2  # a moving column changes in at least this share of its steps
 NIGHT, NIGHTLY = timedelta(hours=6), 0.8  # a column that stands still so long on this share of days does so by nature (irradiance at night)
@@ -41,7 +44,8 @@ def learn(series: Sequence[pd.DataFrame], columns: Sequence[str], layout: Layout
 def dead_stretches(frame: pd.DataFrame, moving: Moving, layout: Layout) -> dict[str, Mask]:
     """Per moving column the rows to be taken as missing: where all (two or more) stand still at once, or one does inside its range.
 
-    A single column resting at its lowest or highest value is weather (no cloud, full cloud), not a fault.
+    A single column resting at its lowest or highest value is weather (no cloud, full cloud), not a fault; so are all of them for up to a
+    day, if they came there and left as weather does.
     """
     present = {name: bounds for name, bounds in moving.items() if name in frame}
     if not present or frame.empty:
@@ -50,11 +54,9 @@ def dead_stretches(frame: pd.DataFrame, moving: Moving, layout: Layout) -> dict[
     resting = {name: still(column) for name, column in values.items()}
     together = np.zeros(len(frame), dtype=bool)
     if len(resting) > 1:
-        together = long(np.logical_and.reduce(list(resting.values())), frame.index, layout)
-    return {
-        name: together | ((values[name] > low) & (values[name] < high) & long(resting[name], frame.index, layout))
-        for name, (low, high) in present.items()
-    }
+        every = np.logical_and.reduce(list(resting.values()))
+        together = long(every, frame.index, layout) & ~_weather(values, every, frame.index, present, layout)
+    return {name: together | (_inside(values[name], bounds) & long(resting[name], frame.index, layout)) for name, bounds in present.items()}
 
 
 def clean(frame: pd.DataFrame, moving: Moving, layout: Layout) -> tuple[pd.DataFrame, int]:
@@ -98,6 +100,24 @@ def long(
     span, count = times[last] - times[first] + step, last - first + 1
     found = (span > calendar.microseconds(over)) & (count >= steps) & (count * step >= coverage * span)
     return np.asarray(found[run])
+
+
+def _weather(values: Mapping[str, npt.NDArray[np.float64]], resting: Mask, index: pd.Index, bounds: Moving, layout: Layout) -> Mask:
+    """Rows in runs of at most WEATHER that rest at the ends of all ranges, and whose neighbours are not far from there (an end of the frame
+    has no neighbour, and one of the two must be seen)."""
+    run, first = np.cumsum(~resting) - 1, np.flatnonzero(~resting)
+    steps = [np.append(np.nan, np.abs(np.diff(values[name])) / (high - low)) for name, (low, high) in bounds.items()]
+    enter = np.max(steps, axis=0)[first]
+    gentle = np.fmax(enter, np.append(enter[1:], np.nan)) <= GENTLE
+    off = np.logical_or.reduce([_inside(values[name], ends) | np.isnan(values[name]) for name, ends in bounds.items()])[first]
+    lasting = long(resting, index, layout, over=WEATHER)[first]
+    return np.asarray((gentle & ~off & ~lasting)[run])
+
+
+def _inside(values: npt.NDArray[np.float64], bounds: tuple[float, float]) -> Mask:
+    near = AT_END * (bounds[1] - bounds[0])
+    found: Mask = (values > bounds[0] + near) & (values < bounds[1] - near)
+    return found
 
 
 def _two_valued(values: Sequence[npt.NDArray[np.float64]]) -> bool:

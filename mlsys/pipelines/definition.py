@@ -236,6 +236,11 @@ def _contradictions(found: Mapping[str, Any]) -> dict[str, str]:
         texts["horizon"] = f"A horizon must be a multiple of the frequency ({found['frequency']})."
     if found["issue"] is not None and found["created_at"] is None and found["source"]["type"] != "dataset":
         texts["issue"] = "The cut at each row's issue time needs to know when a row became known: name that column as created_at."
+    levels, metric = len(found["model"]["quantiles"]), found["accuracy"]["metric"]
+    if levels < {"pinball": 1, "coverage": 2}.get(metric, 0):
+        texts["accuracy.metric"] = (
+            f"'{metric}' is a figure of quantiles: name them as model.quantiles, such as [0.1, 0.5, 0.9], or take mae."
+        )
     needs = build.component_class(base.Model, found["model"]["type"], field="model").needs
     texts |= _late(found["features"], columns)
     texts |= {f"features.{n}": f"The model '{found['model']['type']}' needs it." for n in needs if found["features"].get(n) is False}

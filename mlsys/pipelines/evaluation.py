@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mlsys import errors
-from mlsys.pipelines import calendar, names
+from mlsys.pipelines import calendar, names, scoring
 from mlsys.pipelines.featurise import Features
 from mlsys.records import Layout
 
@@ -91,8 +91,10 @@ def _quantiles(holdout: Features, forecast: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def metrics(holdout: Features, candidate: Floats, naive: Floats, rival: Rival | None) -> dict[str, float]:
-    """Over all rows of the hold-out: mae, rmse, bias in the target's unit; skill = 1 - mae / naive_mae."""
+def metrics(holdout: Features, forecast: pd.DataFrame, naive: Floats, rival: Rival | None) -> dict[str, float]:
+    """Over all rows of the hold-out: mae, rmse, bias in the target's unit; skill = 1 - mae / naive_mae; pinball and coverage of its
+    quantiles."""
+    candidate = forecast[names.PREDICTION].to_numpy(dtype=np.float64)
     error = candidate - holdout.target
     mae, naive_mae = float(np.mean(np.abs(error))), float(np.mean(np.abs(naive - holdout.target)))
     found = {
@@ -106,11 +108,20 @@ def metrics(holdout: Features, candidate: Floats, naive: Floats, rival: Rival | 
         found["skill"] = 1 - mae / naive_mae
     if rival and rival.forecast is not None:
         found["champion_mae"] = float(np.mean(np.abs(rival.forecast - holdout.target)))
+    found |= _of_quantiles(holdout, forecast, candidate)
     if not np.isfinite(list(found.values())).all():
         raise errors.BadData(
             "The target's values are too large to be scored: their errors overflow. Check its unit and the largest values."
         )
     return found
+
+
+def _of_quantiles(holdout: Features, forecast: pd.DataFrame, candidate: Floats) -> dict[str, float]:
+    columns = [name for name in map(str, forecast.columns) if name.startswith(names.QUANTILE)]
+    levels = {names.level(name): forecast[name].to_numpy(dtype=np.float64) for name in columns}
+    rows = scoring.Rows(actual=holdout.target, prediction=candidate, baselines={}, quantiles=levels, active=holdout.active)
+    figures = scoring.overall(rows) if levels else {}
+    return {name: float(figures[name]) for name in ("pinball", "coverage") if figures.get(name) is not None}
 
 
 def holdout_start(days: calendar.Ints, settings: Mapping[str, Any], layout: Layout) -> datetime:

@@ -104,7 +104,7 @@ def _score(
         end=window.end,
         day_coverage=spec.definition["validation"]["min_day_coverage"],
     )
-    return scores, evaluation.metrics(holdout, forecast[PREDICTION].to_numpy(), naive, rivals[0] if rivals else None)
+    return scores, evaluation.metrics(holdout, forecast, naive, rivals[0] if rivals else None)
 
 
 def _naive(past: Features, holdout: Features, ports: base.Ports) -> evaluation.Floats:

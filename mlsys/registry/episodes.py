@@ -16,6 +16,11 @@ _INSERT = sa.text(
     "INSERT INTO accuracy_episodes (model_name, state, first_day, last_day, detail, created_at) "
     "VALUES (:model_name, :state, :first_day, :last_day, CAST(:detail AS jsonb), :at)"
 )
+_LASTING = sa.text(
+    "SELECT model_name FROM "
+    "(SELECT DISTINCT ON (model_name) model_name, state FROM accuracy_episodes ORDER BY model_name, seq DESC) AS last "
+    "WHERE state = 'degraded' ORDER BY model_name"
+)
 
 
 class EpisodeRepository:
@@ -36,6 +41,10 @@ class EpisodeRepository:
         """The episode that lasts."""
         found = self.last(model_name)
         return found if found and found.state == "degraded" else None
+
+    def degraded(self) -> Sequence[str]:
+        """Names of the models whose episode lasts."""
+        return list(self._connection.scalars(_LASTING))
 
     def list(self, model_name: str) -> Sequence[Episode]:
         """Oldest first."""

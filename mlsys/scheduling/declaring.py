@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, get_args
 
 from mlsys import errors
-from mlsys.execution import backtest, requests
+from mlsys.execution import backfill, backtest, requests
 from mlsys.pipelines import definition as definitions
 from mlsys.pipelines import durations, fields, options
 from mlsys.records import Json, Misfire, Overlap, Schedule, ScheduleKind
@@ -47,9 +47,18 @@ def check_model(schedule: Schedule, definition: Json | None) -> None:
     if schedule.kind == "train":
         definitions.with_request(definition, params=schedule.params)
     step = definitions.layout(definition).frequency
+    if schedule.kind == "backfill":
+        _check_step(schedule.params["step"], step)
     start, end = (durations.parse_duration(schedule.window[name]) for name in ("start", "end"))
     if (end - start) / step > requests.MAX_STEPS:
         raise errors.Invalid({"window": f"The window holds more than {requests.MAX_STEPS:,} steps of {step}; write a shorter one."})
+
+
+def _check_step(text: str, frequency: timedelta) -> None:
+    try:
+        backfill.check_step(text, frequency)
+    except errors.Invalid as error:
+        raise errors.Invalid({f"params.{name}": texts for name, texts in error.fields.items()}) from None
 
 
 def _odd_params(kind: str, params: Json) -> dict[str, Any]:

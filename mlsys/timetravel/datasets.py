@@ -26,7 +26,8 @@ MOMENT = timedelta(microseconds=1)
 
 @dataclass(frozen=True, kw_only=True)
 class Appended:
-    """``created_at``: when the rows became known; where they said it themselves, the last. ``revised``: keys that were there before."""
+    """``first_created_at`` and ``created_at``: when the first and the last of the rows became known, one instant unless they said it
+    themselves. ``revised``: keys that were there before."""
 
     dataset: str
     file: int
@@ -34,6 +35,7 @@ class Appended:
     rows: int
     start: datetime
     end: datetime
+    first_created_at: datetime
     created_at: datetime
     revised: int
 
@@ -157,6 +159,7 @@ class DatasetService:
                 rows=written.rows,
                 start=written.first,
                 end=written.last,
+                first_created_at=created[0],
                 created_at=created[1],
                 revised=revision.rows,
             )
@@ -195,6 +198,7 @@ def _tell(unit: UnitOfWork, appended: Appended, revision: _Revision) -> None:
         "rows": appended.rows,
         "start": rfc3339(appended.start),
         "end": rfc3339(appended.end),
+        "first_created_at": rfc3339(appended.first_created_at),
         "created_at": rfc3339(appended.created_at),
     }
     if not revision.rows or revision.start is None or revision.end is None:

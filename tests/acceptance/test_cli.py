@@ -171,6 +171,28 @@ def test_check_config__names_the_nearest_key(place: dict[str, Path], tmp_path: P
     assert "source" in told.replace("sorce", "")
 
 
+def test_check_config__holds_the_columns_that_are_named_against_the_data(place: dict[str, Path], tmp_path: Path) -> None:
+    file, away = tmp_path / "config.yaml", {"data": {"connections": {"away": "postgresql+psycopg2://nobody@127.0.0.1:1/none"}}}
+    known = {"exogenous": {"known": {"windd": "P1D"}}}
+    models = {
+        "well": front.definition(),
+        "odd": front.definition(target="powr", series_key=["site"], exogenous=["wind", "windd"], features=known),
+        "later": front.definition(source={"type": "parquet", "path": "later.parquet"}),
+        "unreachable": front.definition(source={"type": "sql", "connection": "away", "table": "power"}),
+    }
+    file.write_text(json.dumps({"models": models} | away))
+    told = mlsys(place | {"config": file}, "check-config", code=2).stderr
+    assert "models.odd.target: The source has no column 'powr'; did you mean 'power'?" in told
+    for key in ("series_key.0", "exogenous.1", "features.exogenous.known.windd"):
+        assert f"models.odd.{key}: The source has no column" in told
+    assert told.count("has no column") == 4
+    del models["odd"]
+    file.write_text(json.dumps({"models": models} | away))
+    told = mlsys(place | {"config": file}, "check-config").stderr
+    assert "models.later.source.path" in told
+    assert "models.unreachable.source: Its columns cannot be looked at" in told
+
+
 def test_unreachable_server__exits_1_and_says_how_to_start_one(place: dict[str, Path]) -> None:
     found = serving.cli("runs", **place, MLSYS_URL="http://127.0.0.1:1")
     assert found.returncode == 1

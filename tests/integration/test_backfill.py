@@ -222,6 +222,7 @@ def test_backfill__of_a_data_set_is_what_time_travel_says_of_each_step(lived: Li
         ({"step": "PT0S"}, "step"),
         ({"step": "-P1D"}, "step"),
         ({"step": "PT1S"}, "step"),
+        ({"step": "PT59M"}, "step"),
         ({"step": 5}, "step"),
         ({"end_date": "2020-03-09"}, "end_date"),
         ({"end_date": "2020-03-25"}, "end_date"),

@@ -18,13 +18,19 @@ from mlsys.monitoring.degradation import Judged
 
 LIMIT = {"metric": "mae", "limit": 3.0, "days": 2}
 SETTINGS: dict[str, Any] = {
-    **dict.fromkeys(("told", "again", "restarted", "noticed", "hardly", "broken", "last"), LIMIT),
+    **dict.fromkeys(("told", "again", "restarted", "noticed", "hardly", "broken", "last", "freed"), LIMIT),
     "ratio": {"ratio": 3, "days": 3},
     "skilled": {"metric": "skill", "limit": -1.0, "days": 1},
+    "lossy": {"metric": "pinball", "ratio": 3, "days": 2},
+    "covered": {"metric": "coverage", "ratio": 0.5, "days": 2},
     "calm": {},
 }
+BANDED = {"model": {"type": "lightgbm", "params": front.QUICK, "quantiles": [0.1, 0.5, 0.9]}}
 MODELS = {
-    name: front.definition(source={"type": "parquet", "path": f"{name}.parquet"}, accuracy=settings) for name, settings in SETTINGS.items()
+    name: front.definition(
+        source={"type": "parquet", "path": f"{name}.parquet"}, accuracy=settings, **(BANDED if name in ("lossy", "covered") else {})
+    )
+    for name, settings in SETTINGS.items()
 }
 DAYS = [f"2020-03-{day}" for day in range(10, 21)]
 
@@ -120,6 +126,27 @@ def test_degradation__is_not_told_again_by_a_restart_or_by_another_process(world
     assert len(raised(world, "restarted")) == 1
 
 
+def test_degradation__ends_when_nobody_sets_a_limit_any_more(world: World, tmp_path: Path) -> None:
+    issue(world, "freed")
+    spoil(world, "freed", *DAYS[-3:])
+    look(world)
+    assert world.client.get("/models/freed/accuracy").json["degraded"] is not None  # type: ignore[index]
+    free = MODELS | {"freed": {**MODELS["freed"], "accuracy": {}}}
+    settings = {"database.url": world.system.config.database.url, "data.roots": [str(world.data)], "home": str(world.home)}
+    other = front.unstarted(tmp_path, free, **settings)
+    other.start()
+    try:
+        other.watch.round()
+        other.watch.round()
+        assert world.client.get("/models/freed/accuracy").json["degraded"] is None  # type: ignore[index]
+        with world.system.services.units() as unit:
+            states = [(one.state, str(one.last_day)) for one in unit.episodes.list("freed")]
+        assert states == [("degraded", DAYS[-2]), ("recovered", DAYS[-2])]
+    finally:
+        other.stop()
+    assert len(raised(world, "freed")) == 1
+
+
 def test_degradation__is_noticed_when_forecasts_are_stored(world: World) -> None:
     """Nobody asks: the process itself looks."""
     issue(world, "noticed")
@@ -136,6 +163,20 @@ def test_degradation__beside_what_the_version_scored_itself(world: World) -> Non
     (event,) = raised(world, "ratio")
     assert {value["bound"] for value in event["values"]} == {3 * own}
     assert (event["days"], event["limit"], event["ratio"]) == (3, None, 3)
+
+
+@pytest.mark.parametrize(("name", "share"), [("lossy", 3), ("covered", 0.5)])
+def test_degradation__of_quantiles_beside_what_the_version_scored_itself(world: World, name: str, share: float) -> None:
+    version, metric = issue(world, name), SETTINGS[name]["metric"]
+    own = world.client.get(f"/models/{name}/versions/{version}").json["metrics"][metric]  # type: ignore[index]
+    look(world)
+    assert raised(world, name) == []
+    spoil(world, name, *DAYS[-2:])
+    look(world)
+    (event,) = raised(world, name)
+    assert {value["bound"] for value in event["values"]} == {share * own}
+    days = {one["day"]: one for one in world.client.get(f"/models/{name}/accuracy").json["by_day"]}  # type: ignore[index]
+    assert [value["value"] for value in event["values"]] == [days[day][metric] for day in DAYS[-2:]]
 
 
 def test_degradation__of_skill_is_below_the_limit(world: World) -> None:
@@ -188,6 +229,8 @@ def test_degradation__one_models_missing_data_keeps_no_other_from_it(world: Worl
         ({"days": 0}, "accuracy.days"),
         ({"limit": "low"}, "accuracy.limit"),
         ({"ratio": -1}, "accuracy.ratio"),
+        ({"metric": "pinball", "ratio": 2}, "accuracy.metric"),
+        ({"metric": "coverage", "limit": 0.7}, "accuracy.metric"),
         ([3], "accuracy"),
     ],
 )

@@ -212,6 +212,21 @@ def test_replay__reads_no_history_that_was_imported_later(world: World, compacte
     assert replay(world, again)["verdict"] == "identical"
 
 
+def test_explanation__reads_no_history_that_was_imported_after_the_training(world: World) -> None:
+    """Of two versions that read the same, one is explained before the import and one after it."""
+    dataset(world)
+    runs = [front.train(world.client, dataset="plant") for _ in range(2)]
+
+    def permutation(run: Any) -> Any:
+        answer = world.client.get(f"/models/quick/versions/{run['result']['model_version_id']}/explanation").json
+        return answer["permutation"], [(one["source"], one["permutation"]) for one in answer["importances"]]  # type: ignore[index]
+
+    before = permutation(runs[0])
+    append(world, front.hourly().iloc[100:1900].assign(power=50.0, created_at=runs[0]["result"]["known_at"]))
+    assert permutation(runs[1]) == before
+    assert permutation(front.train(world.client, dataset="plant")) != before
+
+
 def test_replay__uses_the_threads_that_were_recorded_whatever_runs_now(database_url: str, tmp_path: Path) -> None:
     with front.started(tmp_path, database_url, MODELS, **{"execution.cores": 2}) as world:
         run = front.train(world.client)

@@ -28,6 +28,8 @@ def test_tuning__is_recorded_and_a_replay_finds_the_same(world: World) -> None:
     assert {"num_iterations": 8, "seeds": 1, "num_leaves": 15}.items() <= recipe["params"].items()
     assert "learning_rate" in recipe["params"]
     assert 0.02 <= recipe["params"]["learning_rate"] <= 0.15
+    version = world.client.get(f"/models/quick/versions/{run['result']['model_version_id']}").json
+    assert version["spec"]["recipe"] == recipe  # type: ignore[index]
     lines = world.client.get(f"/runs/{run['id']}/logs").json["items"]  # type: ignore[index]
     assert any(line["message"].startswith("Tuned in 4 trials: MAE ") for line in lines)
     done = front.ended(world.client.post(f"/runs/{run['id']}/replay", headers=WAIT))

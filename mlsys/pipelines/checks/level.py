@@ -3,8 +3,12 @@
 A gate on error cannot see labels that are all 15 % too high: candidate and champion are then wrong alike. Levels are held against what a
 small ridge regression of the daily means expects, and the bound follows how far levels of such windows have wandered before: where the
 weather leaves 15 % unexplained (a solar plant in a changeable month) this check stays silent rather than cry wolf; see ``revised``.
+
+How far they wander is itself only guessed, from a few windows that overlap: so the bound is Student's, by as many as are independent.
 """
 
+from dataclasses import dataclass
+from statistics import NormalDist
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -25,7 +29,8 @@ FLOOR = 0.2  # a window's level is held against at least this share of the usual
 
 class Level(base.DataCheck):
     """``tolerance``: change of the level that is always allowed (0.1: 10 %); ``spreads``: so many standard deviations of earlier
-    changes are allowed as well. Judged where the history before the hold-out is at least three times as long."""
+    changes are allowed as well, and where few are known as many more as are exceeded no more often (Student 1908). Judged where the
+    history before the hold-out is at least three times as long."""
 
     stage: ClassVar[Literal["series"]] = "series"
     purposes: ClassVar[tuple[str, ...]] = ("train",)
@@ -47,15 +52,31 @@ class Level(base.DataCheck):
         if now is None or then is None or spread is None:
             return Verdict(name=name, passed=True, detail=f"too few days to compare with those {ago}", ground=True, data=days.data)
         change = now - then
-        bound = max(self._tolerance, self._spreads * spread)
+        bound = max(self._tolerance, _student(self._spreads, spread.count) * spread.size)
         detail = (
             f"the level of the last {days.length} days, weather and weekdays allowed for, beside that of the {days.length} {ago}; "
-            f"such windows have differed by {spread:.1%}"
+            f"such windows have differed by {spread.size:.1%}, as far as {spread.count:.1f} of them tell"
         )
         passed = bool(abs(change) <= bound)
         return Verdict(
             name=name, passed=passed, value=round(change, 4), threshold=round(float(bound), 4), detail=detail, ground=True, data=days.data
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Spread:
+    """Root mean square ``size`` of changes, and how many of them do not overlap: at least 1."""
+
+    size: float
+    count: float
+
+
+def _student(spreads: float, count: float) -> float:
+    """So many standard deviations of a normal number as a quantile of Student's t, with a degree of freedom for each change (the mean is
+    known to be 0)."""
+    from scipy import special  # slow to import
+
+    return float(-special.stdtrit(count, NormalDist().cdf(-spreads)))
 
 
 class _Days:
@@ -89,11 +110,14 @@ class _Days:
         """By how much the level of the window ``back`` days before the hold-out differs from what is expected, as a share of it."""
         return self._window(-back) if self._earlier else None
 
-    def spread(self, back: int) -> float | None:
-        """Root mean square of earlier changes over as many days; where the history is too short for that, what levels alone let expect."""
-        apart = [level - self._earlier[start - back] for start, level in self._earlier.items() if start - back in self._earlier]
-        changes = np.array(apart if len(apart) >= FEWEST else [np.sqrt(2) * level for level in self._earlier.values()])
-        return float(np.sqrt(np.mean(changes**2))) if len(changes) >= FEWEST else None
+    def spread(self, back: int) -> _Spread | None:
+        """Of earlier changes over as many days; where the history is too short for that, what levels alone let expect."""
+        apart = {start: level - self._earlier[start - back] for start, level in self._earlier.items() if start - back in self._earlier}
+        changes = apart if len(apart) >= FEWEST else {start: np.sqrt(2) * level for start, level in self._earlier.items()}
+        if len(changes) < FEWEST:
+            return None
+        size = float(np.sqrt(np.mean(np.square(list(changes.values())))))
+        return _Spread(size=size, count=1 + (max(changes) - min(changes)) / self.length)
 
     def _window(self, start: int) -> float | None:
         chosen = (self._day >= start) & (self._day < start + self.length)

@@ -36,6 +36,9 @@ class Exogenous(base.Feature):
                     raise errors.Invalid({f"known.{name}": "This is not one of the model's exogenous columns; leave it out."})
         return {f"known.{name}": lead for name, lead in self._known.items()}
 
+    def columns(self) -> Mapping[str, str]:
+        return {f"known.{name}": name for name in self._known}
+
     def lookback(self, layout: Layout) -> timedelta:
         return max(DAY, REACH * max(timedelta(hours=1), layout.frequency)) + timedelta(hours=1)
 

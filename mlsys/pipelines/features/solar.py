@@ -35,6 +35,9 @@ class Solar(base.Feature):
     def lookback(self, layout: Layout) -> timedelta:
         return timedelta(0)
 
+    def columns(self) -> Mapping[str, str]:
+        return {f"clouds.{name}": name for name in self._clouds or {}}
+
     def settle(self, frame: "pd.DataFrame", layout: Layout) -> dict[str, Any]:
         if self._clouds is not None:
             return {}
