@@ -16,6 +16,7 @@ MODELS = {
     "quick": front.definition(),
     "naive": front.definition(model={"type": "seasonal_naive"}),
     "alone": front.definition(exogenous=[]),
+    "declared": front.definition(features={"exogenous": {"known": {"wind": "P1D"}}}),
     "banded": front.definition(model={"type": "lightgbm", "params": front.QUICK, "quantiles": [0.1, 0.5, 0.9]}),
     "sites": front.definition(**SITES),
     "dated": front.definition(**DATED),
@@ -121,6 +122,25 @@ def test_backtest__the_future_is_not_seen(world: World) -> None:
     assert after["prediction"][early].tolist() == before["prediction"][early].tolist()
     assert after["seasonal_naive"][early].tolist() == before["seasonal_naive"][early].tolist()
     assert after["prediction"][~early].tolist() != before["prediction"][~early].tolist()
+
+
+@pytest.mark.parametrize(("name", "first"), [("declared", "2020-03-06T00:00Z"), ("quick", "2020-03-05T22:00Z")])
+def test_backtest__weather_is_seen_as_far_ahead_as_it_is_known(world: World, name: str, first: str) -> None:
+    """Declared as known a day ahead, nothing later is looked at. Undeclared it is known as far as the source tells, as in a training: then
+    the last two hours of a day look at the first of the next."""
+    before = kept(world, backtest(world, name))
+    file = world.data / "hourly.parquet"
+    content = file.read_bytes()
+    rows = pd.read_parquet(file)
+    rows.loc[rows["time"] > "2020-03-06", "wind"] *= -100
+    rows.to_parquet(file)
+    try:
+        after = kept(world, backtest(world, name))
+    finally:
+        file.write_bytes(content)
+    changed = before["timestamp"][before["prediction"] != after["prediction"]]
+    assert changed.min() >= pd.Timestamp(first)
+    assert changed.max() > pd.Timestamp("2020-03-06T00:00Z")
 
 
 def test_backtest__what_is_not_to_be_believed_is_told_from_the_past_alone(world: World) -> None:
