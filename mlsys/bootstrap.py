@@ -60,6 +60,7 @@ from mlsys.storage.artifacts import FolderBlobs
 from mlsys.storage.database import make_engine
 from mlsys.storage.embedded import EmbeddedPostgres
 from mlsys.storage.migrate import Migrator
+from mlsys.supervision import Supervisor
 from mlsys.system import Data, System
 from mlsys.timetravel.compaction import Compactor
 from mlsys.timetravel.datasets import DatasetService
@@ -115,7 +116,8 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
     limits = _limits(config)
     runner = Runner(units=units, handlers=does, presence=presence, limits=limits, ended=instruments.run)
     queue = Queue(launch=runner.launch, most=config.execution.max_queued)
-    leader = Leader(engine=engine)
+    supervisor = Supervisor()
+    leader = Leader(engine=engine, look=supervisor.look)
     outbound = Outbound(allowed_hosts=config.webhooks.allowed_hosts, timeout_seconds=config.webhooks.timeout_seconds)
     sinks = declarations.sinks(config, engine=engine, post=lambda url, body, headers: outbound.post(url, body, headers).status)
     listening = Listeners(signals=signals, listeners=listeners.installed())
@@ -133,7 +135,7 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
     firings = Firings(makers=makers, grace=timedelta(seconds=config.scheduling.misfire_grace_seconds))
     scheduled = ScheduleService(units=units, clock=clock, jobs=jobs, makers=makers, firings=firings, declared=schedules)
     noting = Noting()
-    store = Store(units=units, clock=clock, leader=leader, firings=firings, noting=noting, launch=runner.launch)
+    store = Store(units=units, clock=clock, leader=leader, firings=firings, noting=noting, launch=runner.launch, look=supervisor.look)
     scheduler = Scheduler(store=store, noting=noting, leader=leader, units=units, clock=clock, reconcile=scheduled.reconcile)
     schema = Schema(migrator=Migrator(engine=engine), on_head=partial(_on_head, units, models, scheduler))
     predictions = PredictionReader(units=units, blobs=blobs, engine=data.engine)
@@ -143,6 +145,9 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
     folders = {"home": config.home, "artifacts": _store(config)}
     registry.register(Process(engine=engine, leader=leader, scheduler=scheduler, runner=runner, workers=limits.workers, folders=folders))
     register_python(registry)
+    watch = Watch(degradation=Degradation(units=units, accuracy=accuracy), latest=latest, signals=signals)
+    supervisor.watch(leader.thread, scheduler, *recovery.threads, *publisher.threads, *dispatcher.threads)
+    supervisor.watch(listening.thread, data.housekeeping.thread, watch.thread, *(() if database is None else (database.thread,)))
     services = Services(
         jobs=jobs,
         schedules=scheduled,
@@ -166,6 +171,7 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
                 "executor": runner.health,
                 "recovery": recovery.health,
                 "scheduler": scheduler.health,
+                "threads": supervisor.health,
                 "events": publisher.health,
                 "webhooks": dispatcher.health,
                 "listeners": listening.health,
@@ -208,7 +214,7 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
         dispatcher=dispatcher,
         listeners=listening,
         data=data,
-        watch=Watch(degradation=Degradation(units=units, accuracy=accuracy), latest=latest, signals=signals),
+        watch=watch,
         verifier=Verifier(units=units, blobs=blobs, data=data.blobs),
     )
 

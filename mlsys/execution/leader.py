@@ -7,7 +7,6 @@ still writes when it wakes is refused, since each write of a leader checks the e
 
 import contextlib
 import logging
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +15,7 @@ import sqlalchemy as sa
 
 from mlsys import errors
 from mlsys.storage.database import translated
+from mlsys.supervision import Supervised
 
 _log = logging.getLogger(__name__)
 
@@ -46,47 +46,32 @@ WHERE s.role = 'leader' AND s.expires_at < clock_timestamp() AND l.locktype = 'a
 
 
 class Leader:
-    """``epoch``: the number under which this process leads, None while it does not."""
+    """``epoch``: the number under which this process leads, None while it does not. ``look``: called after each beat (Supervisor.look)."""
 
-    def __init__(self, *, engine: sa.Engine, lease_seconds: float = LEASE_SECONDS) -> None:
+    def __init__(self, *, engine: sa.Engine, lease_seconds: float = LEASE_SECONDS, look: Callable[[], None] = lambda: None) -> None:
         self._engine = engine
         self._lease = lease_seconds
-        self._watched: list[Callable[[], None]] = []
+        self._look = look
         self._connection: sa.Connection | None = None
         self._suspect: Any = None
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self.thread = Supervised(name="leader", run=self._loop)
         self._beaten = time.monotonic()
         self._waits = False  # for the database, which tells of itself
         self.epoch: int | None = None
 
-    def watch(self, revive: Callable[[], None]) -> None:
-        """From now on called at each beat, to start a thread anew that died. The watched do the same for this one (revive())."""
-        self._watched.append(revive)
-
     def start(self) -> None:
         """Leads when it returns, if nobody else does."""
-        self._stop.clear()
         self._patient_beat()
-        self.revive()
+        self.thread.start()
 
     def stop(self) -> None:
         """Lets go at once, so that another can lead within a beat."""
-        self._stop.set()
-        if self._thread is not None and self._thread.is_alive():
-            self._thread.join()
+        self.thread.stop()
         self._resign()
-
-    def revive(self) -> None:
-        """Starts the thread that beats, unless it lives or is to stop."""
-        if not self._stop.is_set() and (self._thread is None or not self._thread.is_alive()):
-            self._thread = threading.Thread(target=self._loop, name="leader", daemon=True)
-            self._thread.start()
 
     def health(self) -> dict[str, Any]:
         age = time.monotonic() - self._beaten
-        lives = self._thread is not None and self._thread.is_alive()
-        down = not lives or (age > _SILENT and not self._waits)
+        down = not self.thread.alive or (age > _SILENT and not self._waits)
         status = "down" if down else "ok" if age < 3 * _INTERVAL else "degraded"
         return {
             "status": status,
@@ -142,10 +127,9 @@ class Leader:
             connection.close()
 
     def _loop(self) -> None:
-        while not self._stop.wait(_INTERVAL):
+        while not self.thread.stopping.wait(_INTERVAL):
             self._patient_beat()
-            for revive in self._watched:
-                revive()
+            self._look()
 
     def _patient_beat(self) -> None:
         try:

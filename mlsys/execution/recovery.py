@@ -24,7 +24,8 @@ class Recovery:
         self._delay = delay
         self._suspects: set[tuple[str, int]] = set()
         self._heart = Periodic(name="heart", interval=presence.beat_seconds, act=self._beat)
-        self._sweeps = Periodic(name="recovery", interval=_INTERVAL, act=self._sweep)
+        self._sweeps = Periodic(name="recovery", interval=_INTERVAL, act=self.sweep)
+        self.threads = (self._heart.thread, self._sweeps.thread)
 
     def start(self) -> None:
         """Sweeps once before it returns, so that runs of a process that died are in good hands when the first request is served."""
@@ -68,9 +69,4 @@ class Recovery:
             unit.runs.requeue(run.id, expected="crashed", delay=self._delay(run.attempt - 1) if run.attempt > 1 else 0)
 
     def _beat(self) -> None:
-        self._sweeps.revive()
         self._presence.beat()
-
-    def _sweep(self) -> None:
-        self._heart.revive()
-        self.sweep()

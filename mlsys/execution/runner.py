@@ -115,8 +115,13 @@ class Runner:
         wait(busy, timeout=10)
 
     def _work(self) -> None:
-        while (run := self._next()) is not None:
-            self._execute(run)
+        try:
+            while (run := self._next()) is not None:
+                self._execute(run)
+        except BaseException:  # its place is free for the next call all the same
+            with self._lock:
+                self._busy -= 1
+            raise
 
     def _next(self) -> Run | None:
         """None when nothing is left that this process may take. A call that comes while the queue is looked at has it looked at again."""

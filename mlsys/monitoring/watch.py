@@ -1,7 +1,6 @@
 """The thread that judges accuracy: after forecasts were stored or data arrived, and on a timer, since files change without telling."""
 
 import logging
-import threading
 from typing import Any
 
 from mlsys import errors
@@ -9,6 +8,7 @@ from mlsys.events import types
 from mlsys.events.signals import Signals
 from mlsys.monitoring.degradation import Degradation
 from mlsys.monitoring.latest import Latest
+from mlsys.worker import Worker
 
 _log = logging.getLogger(__name__)
 EVERY_SECONDS = 300.0
@@ -21,23 +21,14 @@ class Watch:
     def __init__(self, *, degradation: Degradation, latest: Latest, signals: Signals) -> None:
         self._degradation = degradation
         self._latest = latest
-        self._woken = threading.Event()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="accuracy", daemon=True)
+        self._worker = Worker(name="accuracy", round=self.round, every=EVERY_SECONDS, apart=APART_SECONDS)
+        self.thread = self._worker.thread
+        self.start, self.stop = self._worker.start, self._worker.stop
         for type in (types.PREDICTION_CREATED, types.DATA_APPENDED, types.DATA_REVISED):
             signals.of(type).connect(self._wake, weak=False)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopping.set()
-        self._woken.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def round(self) -> None:
-        """Judges every model that has a limit, closes what nothing is judged by any more, and renews what is told of all."""
+    def round(self) -> bool:
+        """Judges every model that has a limit, closes what nothing is judged by, renews what is told of all. False: that was all."""
         for name in self._degradation.close_unlimited():
             _log.info("the accuracy of %s has no limit any more: its episode is closed", name)
         for name in self._degradation.watched():
@@ -49,18 +40,7 @@ class Watch:
             for change in found:
                 _log.warning("the accuracy of %s has %s (%s)", name, change.state, change.days[-1].day)
         self._latest.renew()
+        return False
 
     def _wake(self, sender: Any, *, event: Any) -> None:
-        self._woken.set()
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            self._woken.clear()
-            try:
-                self.round()
-            except errors.Unavailable:  # told by health already
-                _log.debug("accuracy must wait", exc_info=True)
-            except Exception:
-                _log.exception("accuracy could not be judged; it will be tried again")
-            self._stopping.wait(APART_SECONDS)
-            self._woken.wait(EVERY_SECONDS)
+        self._worker.wake()

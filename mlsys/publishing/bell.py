@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import select
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ import psycopg2
 import sqlalchemy as sa
 
 from mlsys.storage.database import translated
+from mlsys.supervision import Supervised
 
 COMMITTED = "mlsys_committed"
 SEQUENCED = "mlsys_sequenced"
@@ -25,8 +25,7 @@ class Bell:
     def __init__(self, *, engine: sa.Engine) -> None:
         self._engine = engine
         self._heard: dict[str, Callable[[], None]] = {}
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self.thread = Supervised(name="bell", run=self._run)
         self._wakes: tuple[int, int] | None = None
 
     def on(self, channel: str, listener: Callable[[], None]) -> None:
@@ -39,30 +38,28 @@ class Bell:
             connection.execute(sa.text("SELECT pg_notify(:channel, '')"), {"channel": channel})
 
     def start(self) -> None:
-        self._stopping.clear()
         self._wakes = os.pipe()
-        self._thread = threading.Thread(target=self._run, name="bell", daemon=True)
-        self._thread.start()
+        self.thread.start()
 
     def stop(self) -> None:
-        self._stopping.set()
-        if self._thread is None or self._wakes is None:
+        self.thread.dismiss()
+        if self._wakes is None:
             return
         os.write(self._wakes[1], b"x")
-        self._thread.join()
-        self._thread = None
+        self.thread.join()
         for end in self._wakes:
             os.close(end)
+        self._wakes = None
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
+        while not self.thread.stopping.is_set():
             try:
                 self._listen()
             except (psycopg2.Error, sa.exc.SQLAlchemyError):
                 _log.debug("the bell's connection is lost; it will be made anew", exc_info=True)
             except Exception:
                 _log.exception("the bell failed; it will try again")
-            self._stopping.wait(_AGAIN)
+            self.thread.stopping.wait(_AGAIN)
 
     def _listen(self) -> None:
         with contextlib.closing(self._connected()) as connection:
@@ -72,7 +69,7 @@ class Bell:
             for listener in self._heard.values():  # what rang while nobody listened
                 listener()
             assert self._wakes is not None
-            while not self._stopping.is_set():
+            while not self.thread.stopping.is_set():
                 select.select([connection, self._wakes[0]], [], [])
                 connection.poll()
                 for channel in {note.channel for note in connection.notifies}:

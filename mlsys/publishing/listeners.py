@@ -7,13 +7,13 @@ They are called on a thread of their own, so one that is slow or raises harms no
 import contextlib
 import logging
 import queue
-import threading
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from typing import Any
 
 from mlsys.events.signals import Signals
 from mlsys.events.types import Event
+from mlsys.supervision import Supervised
 
 GROUP = "mlsys.listeners"
 Listener = Callable[[Event], object]
@@ -38,7 +38,7 @@ class Listeners:
     def __init__(self, *, signals: Signals, listeners: Mapping[str, Listener]) -> None:
         self._listeners = listeners
         self._waiting: queue.Queue[Event | None] = queue.Queue(_MOST_WAITING)
-        self._thread: threading.Thread | None = None
+        self.thread = Supervised(name="listeners", run=self._run)
         self.failures = dict.fromkeys(listeners, 0)
         self.dropped = 0
         if listeners:
@@ -46,22 +46,21 @@ class Listeners:
 
     def start(self) -> None:
         if self._listeners:
-            self._thread = threading.Thread(target=self._run, name="listeners", daemon=True)
-            self._thread.start()
+            self.thread.start()
 
     def stop(self) -> None:
         """Without waiting for one that hangs."""
-        if self._thread is not None:
+        self.thread.dismiss()
+        if self.thread.alive:
             with contextlib.suppress(queue.Full):
                 self._waiting.put(None, timeout=0.5)
-            self._thread.join(2)
-            self._thread = None
+            self.thread.join(2)
 
     def health(self) -> dict[str, Any]:
         return {"status": "ok", "failures": self.failures, "dropped": self.dropped}
 
     def _take(self, sender: Any, *, event: Event) -> None:
-        if self._thread is None:
+        if not self.thread.wanted:
             return
         try:
             self._waiting.put_nowait(event)
@@ -73,6 +72,6 @@ class Listeners:
             for name, listener in self._listeners.items():
                 try:
                     listener(event)
-                except Exception:
+                except BaseException:  # one that raises SystemExit harms nobody either
                     self.failures[name] += 1
                     _log.exception("the listener %s raised on %s", name, event.type)

@@ -37,6 +37,7 @@ class Publisher:
         self._relays = [Relay(name=name, sink=sink, units=units, epoch=epoch, clock=clock) for name, sink in sinks.items()]
         for relay in self._relays:
             self.growth.call(relay.wake)
+        self.threads = (self._sequencer.thread, self._bell.thread, *(relay.thread for relay in self._relays))
 
     @property
     def sinks(self) -> Sequence[str]:

@@ -9,13 +9,14 @@ from mlsys import errors
 from mlsys.clock import Clock
 from mlsys.events.sinks import EventSink
 from mlsys.events.types import SequencedEvent
-from mlsys.publishing.worker import Worker
 from mlsys.registry.unit_of_work import Units
+from mlsys.worker import Worker
 
 _log = logging.getLogger(__name__)
 _BATCH = 500
 _POLL = 1.0
 _LONGEST_PAUSE = 60.0
+_SILENT = 30.0  # a sink that takes so long for one batch hangs
 
 
 class Relay:
@@ -32,6 +33,7 @@ class Relay:
         self._error: str | None = None
         self._worker = Worker(name=f"relay {name}", round=self.round, every=_POLL)
         self.wake = self._worker.wake
+        self.thread = self._worker.thread
 
     def start(self) -> None:
         self._begin()
@@ -97,7 +99,7 @@ class Relay:
             cursor = unit.event_log.cursor(self.name) or 0
             waiting = unit.event_log.after(cursor, limit=1)
         age = round((self._clock.now() - waiting[0].timestamp).total_seconds(), 1) if waiting else None
-        ok = self._worker.alive and self._failures < 3
+        ok = not self.thread.dead and self._failures < 3 and self._worker.idle_seconds < _SILENT
         return {
             "status": "ok" if ok else "degraded",
             "sequence": cursor,

@@ -13,8 +13,8 @@ from mlsys.clock import Clock
 from mlsys.events.signals import Signals
 from mlsys.events.types import Event
 from mlsys.publishing.bell import COMMITTED, SEQUENCED, Bell
-from mlsys.publishing.worker import Worker
 from mlsys.registry.unit_of_work import Units
+from mlsys.worker import Worker
 
 _BATCH = 1000
 _POLL = 1.0  # for what was committed by a process that died before it could tell
@@ -41,6 +41,7 @@ class Sequencer:
         self._clock = clock
         self._news = False
         self._worker = Worker(name="sequencer", round=self.round, every=_POLL)
+        self.thread = self._worker.thread
         bell.on(COMMITTED, self._worker.wake)
         bell.on(SEQUENCED, sequenced)
         signals.every.connect(self._committed, weak=False)
@@ -80,8 +81,8 @@ class Sequencer:
         with self._units() as unit:
             since, last = unit.event_log.oldest_unnumbered(), unit.event_log.last()
         age = None if since is None else round((self._clock.now() - since).total_seconds(), 1)
-        late = not self._worker.alive or (age is not None and age > _LATE)
-        return {"status": "degraded" if late else "ok", "sequence": last, "oldest_unsequenced_seconds": age}
+        late = age is not None and age > _LATE
+        return {"status": "down" if self.thread.dead else "degraded" if late else "ok", "sequence": last, "oldest_unsequenced_seconds": age}
 
     def _committed(self, sender: Any, *, event: Event) -> None:
         self._news = True

@@ -18,7 +18,12 @@ _SLOW = 5.0
 
 
 class Scheduler:
-    """Runs in every process; in a standby its rounds are empty. ``reconcile``: called at the start, and when the tables are made anew."""
+    """Runs in every process; in a standby its rounds are empty. ``reconcile``: called at the start, and when the tables are made anew.
+
+    The thread is APScheduler's own; a supervisor looks after it here.
+    """
+
+    name = "scheduler"
 
     def __init__(self, *, store: Store, noting: Noting, leader: Leader, units: Units, clock: Clock, reconcile: Callable[[], None]) -> None:
         self._store = store
@@ -29,8 +34,6 @@ class Scheduler:
         self._reconcile = reconcile
         self._lock = threading.Lock()
         self._running: BackgroundScheduler | None = None
-        self._restarts = 0
-        leader.watch(self.revive)
 
     def start(self) -> None:
         self._reconcile()
@@ -50,16 +53,20 @@ class Scheduler:
         if self._running is not None:
             self._reconcile()
 
-    def revive(self) -> None:
+    @property
+    def dead(self) -> bool:
+        """Before its first round it lives, as long as that may take."""
+        return self._running is not None and self._store.thread is not None and not self._store.thread.is_alive()
+
+    def revive(self) -> bool:
         """Starts a thread that has died anew, and wakes one that sleeps too long: the clock it reckons by may have been set back."""
         with self._lock:
-            if self._running is None:
-                return
-            if not self._lives():
-                self._restarts += 1
+            if self.dead:
                 self._begin()
-            elif time.monotonic() - self._store.ticked > _SLOW:
+                return True
+            if self._running is not None and time.monotonic() - self._store.ticked > _SLOW:
                 self._running.wakeup()
+            return False
 
     @property
     def lateness(self) -> float | None:
@@ -72,11 +79,10 @@ class Scheduler:
         told: dict[str, Any] = {
             "seconds_since_tick": round(now - self._store.ticked, 1),
             "lateness_seconds": self._store.lateness,
-            "restarts": self._restarts,
         }
         leader, standing = self._leader.health(), self._standing()
         failing = max(now - self._store.ticked, 0.0 if self._store.waits else now - self._store.succeeded)
-        down = self._running is None or not self._lives() or failing > _SILENT or leader["status"] == "down"
+        down = self._running is None or self.dead or failing > _SILENT or leader["status"] == "down"
         well = failing < _SLOW and standing.get("overdue_seconds", _SILENT) < _SILENT and leader["status"] == "ok"
         return leader | {"status": "down" if down else "ok" if well else "degraded"} | told | standing
 
@@ -96,7 +102,3 @@ class Scheduler:
             timezone="UTC", jobstores={"default": self._store}, executors={"default": self._noting}, daemon=True
         )
         self._running.start()
-
-    def _lives(self) -> bool:
-        """Before its first round, as long as that may take."""
-        return self._store.thread is None or self._store.thread.is_alive()

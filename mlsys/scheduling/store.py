@@ -76,11 +76,19 @@ class Noting(BaseExecutor):  # type: ignore[misc]
 class Store(BaseJobStore):  # type: ignore[misc]
     """``ticked``, ``succeeded``: monotonic seconds of the last round, and of the last that did its work. ``thread``: whose they are.
 
-    ``waits``: the last round could do nothing for want of the database.
+    ``waits``: the last round could do nothing for want of the database. ``look``: called at each round (Supervisor.look).
     """
 
     def __init__(
-        self, *, units: Units, clock: Clock, leader: Leader, firings: Firings, noting: Noting, launch: Callable[[str], None]
+        self,
+        *,
+        units: Units,
+        clock: Clock,
+        leader: Leader,
+        firings: Firings,
+        noting: Noting,
+        launch: Callable[[str], None],
+        look: Callable[[], None],
     ) -> None:
         self._units = units
         self._clock = clock
@@ -88,6 +96,7 @@ class Store(BaseJobStore):  # type: ignore[misc]
         self._firings = firings
         self._noting = noting
         self._launch = launch
+        self._look = look
         self._due: dict[str, Due] = {}
         self._ahead: dict[str, Due] = {}
         self._moved: dict[str, datetime | None] = {}
@@ -100,7 +109,7 @@ class Store(BaseJobStore):  # type: ignore[misc]
 
     def get_due_jobs(self, now: datetime) -> list[Job]:
         self.thread = threading.current_thread()
-        self._leader.revive()
+        self._look()
         self._due, self._moved, self._wait, self._failed = {}, {}, LONGEST_WAIT, False
         self._noting.submitted.clear()
         self._patiently(self._read)

@@ -6,7 +6,6 @@ a killed mlsys leaves no server behind. How it is launched and where its files l
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -16,6 +15,7 @@ from urllib.parse import quote
 from mlsys import errors
 from mlsys.storage import binaries, embedded_account, embedded_server
 from mlsys.storage.embedded_cluster import PORT, SUPERUSER, Cluster, unusable
+from mlsys.supervision import Supervised
 
 _log = logging.getLogger(__name__)
 _TICK_SECONDS = 0.25
@@ -37,8 +37,8 @@ class EmbeddedPostgres:
         self._log = log
         self._folders = folders
         self._server: embedded_server.Server | None = None
-        self._thread: threading.Thread | None = None
-        self._stopping = threading.Event()
+        self._outcome: Future[None] | None = None
+        self.thread = Supervised(name="mlsys-postgres", run=self._supervise)
 
     @property
     def url(self) -> str:
@@ -61,12 +61,11 @@ class EmbeddedPostgres:
 
         Raises DatabaseUnavailable or ConfigError, naming the remedies.
         """
-        if self._thread is not None:
+        if self.thread.wanted:
             return
-        self._stopping = threading.Event()
         outcome: Future[None] = Future()
-        self._thread = threading.Thread(target=self._supervise, args=(outcome,), name="mlsys-postgres", daemon=True)
-        self._thread.start()
+        self._outcome = outcome
+        self.thread.start()
         try:
             outcome.result()
         except BaseException:  # also Ctrl-C while waiting: then the thread is still at it
@@ -75,24 +74,28 @@ class EmbeddedPostgres:
 
     def stop(self) -> None:
         """Stop the server if this process started it, else let go of it. May be called again, or without a start."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        self.thread.stop()
 
-    def _supervise(self, outcome: Future[None]) -> None:
+    def _supervise(self) -> None:
         """The supervisor thread: it must be the one that starts servers, and must live for as long as they shall."""
-        try:
-            self._server = self._obtain()
-        except BaseException as exc:
-            outcome.set_exception(exc)  # to the caller of start()
+        outcome, self._outcome = self._outcome, None
+        if outcome is not None and not self._first(outcome):
             return
-        outcome.set_result(None)
-        while not self._stopping.wait(_TICK_SECONDS):
+        while not self.thread.stopping.wait(_TICK_SECONDS):
             self._keep()
         if self._server is not None:
             self._server.stop()
             self._server = None
+
+    def _first(self, outcome: Future[None]) -> bool:
+        """A server for the caller of start(), who waits for the outcome."""
+        try:
+            self._server = self._obtain()
+        except BaseException as exc:
+            outcome.set_exception(exc)
+            return False
+        outcome.set_result(None)
+        return True
 
     def _keep(self) -> None:
         if self._server is not None and self._server.alive():
@@ -104,12 +107,12 @@ class EmbeddedPostgres:
             self._server = self._obtain()
         except Exception as exc:  # whatever it is, the next try may succeed, and without this thread there would be none
             self._log(f"No embedded PostgreSQL yet: {exc}")
-            self._stopping.wait(_PAUSE_SECONDS)
+            self.thread.stopping.wait(_PAUSE_SECONDS)
 
     def _obtain(self) -> embedded_server.Server | None:
         """A server that takes connections: another process's or a new one of ours. None only when asked to stop meanwhile."""
         deadline = time.monotonic() + _PATIENCE_SECONDS
-        while not self._stopping.is_set():
+        while not self.thread.stopping.is_set():
             try:
                 server = embedded_server.attach(self._cluster) or self._launch()
             except OSError as exc:
@@ -122,7 +125,7 @@ class EmbeddedPostgres:
                     f"Another process holds the database under {self._cluster.home}, but no server answers at {self._cluster.sockets}. "
                     f"Stop that process (pid {self._cluster.postmaster_pid}), choose another home, or set database.url."
                 )
-            self._stopping.wait(_RETRY_SECONDS)
+            self.thread.stopping.wait(_RETRY_SECONDS)
         return None
 
     def _launch(self) -> embedded_server.ChildServer | None:
@@ -148,4 +151,4 @@ class EmbeddedPostgres:
         elif account.uid != cluster.data.stat().st_uid:
             account.own_tree(cluster.data)
         cluster.clear_leftovers()
-        return embedded_server.launch(cluster, programs, account, lock=lock, stopping=self._stopping)
+        return embedded_server.launch(cluster, programs, account, lock=lock, stopping=self.thread.stopping)

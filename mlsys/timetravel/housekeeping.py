@@ -2,12 +2,12 @@
 
 import logging
 import math
-import threading
 import time
 
 from mlsys import errors
 from mlsys.registry.unit_of_work import Units
 from mlsys.timetravel.compaction import Compactor
+from mlsys.worker import Worker
 
 _log = logging.getLogger(__name__)
 EVERY_SECONDS = 60.0
@@ -20,28 +20,13 @@ class Housekeeping:
     def __init__(self, *, units: Units, compactor: Compactor) -> None:
         self._units = units
         self._compactor = compactor
-        self._woken = threading.Event()
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._worker = Worker(name="housekeeping", round=self.round, every=EVERY_SECONDS)
         self._swept = -math.inf
+        self.thread = self._worker.thread
+        self.start, self.stop, self.wake = self._worker.start, self._worker.stop, self._worker.wake
 
-    def start(self) -> None:
-        self._stopping.clear()
-        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopping.set()
-        self._woken.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-
-    def wake(self) -> None:
-        self._woken.set()
-
-    def round(self) -> None:
-        """All that is due now."""
+    def round(self) -> bool:
+        """All that is due now. False: that was all."""
         with self._units() as unit:
             names = unit.datasets.names()
         for name in names:
@@ -49,22 +34,12 @@ class Housekeeping:
         if time.monotonic() - self._swept > SWEEP_EVERY_SECONDS:
             self._compactor.sweep()
             self._swept = time.monotonic()
+        return False
 
     def _keep(self, name: str) -> None:
         try:
-            while not self._stopping.is_set() and self._compactor.compact(name):
+            while not self._worker.stopping and self._compactor.compact(name):
                 pass
             self._compactor.purge(name)
         except errors.DamagedArtifact as error:  # one damaged set must not keep the others from it
             _log.error("data set %s cannot be compacted: %s", name, error.message)
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            self._woken.clear()
-            try:
-                self.round()
-            except errors.Unavailable:  # told by health already
-                _log.debug("housekeeping must wait", exc_info=True)
-            except Exception:
-                _log.exception("housekeeping failed; it will be tried again")
-            self._woken.wait(EVERY_SECONDS)

@@ -22,6 +22,7 @@ from mlsys.crashing import crash_point
 from mlsys.events import types
 from mlsys.registry.deliveries import Claimed
 from mlsys.registry.unit_of_work import UnitOfWork, Units
+from mlsys.supervision import Supervised
 from mlsys.webhooks.attempts import Answer, Attempter
 from mlsys.webhooks.lanes import Lanes
 from mlsys.webhooks.sealing import Sealer
@@ -82,30 +83,27 @@ class Dispatcher:
         self._last = ""
         self._news = threading.Event()
         self._woken = threading.Event()
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = Supervised(name="webhooks", run=self._run)
+        self.threads = (self._thread, *self._lanes.threads)
         self._sweeping, self._purging, self._advancing = _Every(_SWEEP), _Every(_PURGE), _Every(_ADVANCE)
         self._done = time.monotonic()
 
     def start(self) -> None:
         """Raises ConfigError when the key of the secrets cannot be used."""
         _log.debug("secrets of webhooks are sealed by key %s", self._sealer.key_id)
-        self._stopping.clear()
         self._lanes.start()
-        self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Waits a while for what is on its way, notes it, and gives back the rest."""
-        self._stopping.set()
+        self._thread.dismiss()
         self.wake()
-        if self._thread is not None:
-            self._thread.join()
-            self._lanes.stop(grace_seconds=_GRACE)
-            try:
-                self._note()
-            except errors.Unavailable:
-                _log.warning("some webhook deliveries could not be noted; they will be sent once more")
+        self._thread.join()
+        self._lanes.stop(grace_seconds=_GRACE)
+        try:
+            self._note()
+        except errors.Unavailable:
+            _log.warning("some webhook deliveries could not be noted; they will be sent once more")
         self._attempter.close()
 
     def wake(self) -> None:
@@ -126,7 +124,7 @@ class Dispatcher:
                 pending, retrying, oldest = unit.delivery_log.waiting()
         except errors.Unavailable as error:
             return {"status": "degraded", "error": type(error).__name__}
-        lives = self._thread is not None and self._thread.is_alive() and self._lanes.alive
+        lives = all(thread.alive for thread in self.threads)
         silent = time.monotonic() - self._done > _SILENT
         found: dict[str, Any] = {
             "status": "down" if not lives else "degraded" if silent or disabled or unreadable else "ok",
@@ -140,7 +138,7 @@ class Dispatcher:
         return found | ({"unreadable": unreadable} if unreadable else {})
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
+        while not self._thread.stopping.is_set():
             self._woken.clear()
             if self._lanes.stocked():
                 self._news.wait(_GATHER)  # gathers answers: a transaction for a handful costs as much as one for many
@@ -149,10 +147,10 @@ class Dispatcher:
                 self._done = time.monotonic()
             except errors.Unavailable as error:
                 _log.debug("webhooks wait: %s", error.message)  # health tells of the database
-                more = self._stopping.wait(_AGAIN)
+                more = self._thread.stopping.wait(_AGAIN)
             except Exception:
                 _log.exception("webhooks: a round failed, the next will try again")
-                more = self._stopping.wait(_AGAIN)
+                more = self._thread.stopping.wait(_AGAIN)
             if not more:
                 self._woken.wait(_POLL)
 
@@ -254,7 +252,7 @@ class Dispatcher:
         """What arrived longer ago than is to be remembered."""
         before = self._clock.now() - self._keep
         more = True
-        while more and not self._stopping.is_set():
+        while more and not self._thread.stopping.is_set():
             with self._units() as unit:
                 unit.webhooks.forget_secrets()
                 more = unit.delivery_log.purge(before=before, limit=1000) == 1000

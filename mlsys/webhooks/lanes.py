@@ -11,6 +11,8 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Generic, Protocol, TypeVar
 
+from mlsys.supervision import Supervised
+
 _SLOW_SECONDS = 1.0
 _UNKNOWN, _SLOW = 4, 1  # how many an endpoint may have in hand
 _REMEMBERED = 256  # quick endpoints; those not heard of for longest are unknown again
@@ -48,28 +50,25 @@ class Lanes(Generic[T]):
         self._unwanted: list[int] = []
         self._changed = threading.Condition()
         self._stopping = False
-        self._threads: list[threading.Thread] = []
-
-    @property
-    def alive(self) -> bool:
-        return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
+        self.threads = tuple(Supervised(name=f"webhook {n}", run=self._work) for n in range(threads))
 
     def start(self) -> None:
         self._stopping = False
-        self._threads = [threading.Thread(target=self._work, name=f"webhook {n}", daemon=True) for n in range(self._count)]
-        for thread in self._threads:
+        for thread in self.threads:
             thread.start()
 
     def stop(self, *, grace_seconds: float) -> None:
         """Begins nothing more, and waits a while for what is on its way."""
         deadline = time.monotonic() + grace_seconds
+        for thread in self.threads:
+            thread.dismiss()
         with self._changed:
             self._stopping = True
             for lane in (self._quick_lane, self._careful_lane):
                 self._unwanted += [item.id for queue in lane.values() for item in queue]
                 lane.clear()
             self._changed.notify_all()
-        for thread in self._threads:
+        for thread in self.threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def put(self, items: Iterable[T]) -> None:
@@ -116,8 +115,10 @@ class Lanes(Generic[T]):
     def _work(self) -> None:
         while (item := self._next()) is not None:
             begin = time.monotonic()
-            self._send(item)
-            self._landed(item, quick=time.monotonic() - begin < _SLOW_SECONDS)
+            try:
+                self._send(item)
+            finally:  # also if this thread dies of it: the item is in nobody's hand then, and comes again
+                self._landed(item, quick=time.monotonic() - begin < _SLOW_SECONDS)
 
     def _next(self) -> T | None:
         with self._changed:

@@ -281,7 +281,7 @@ def test_database__error_in_the_middle_of_a_firing_loses_nothing(timed: Timed, m
     timed.move(hours=1)
     assert hits == [1, 1, 1]
     assert timed.fired("hourly") == [("13:00", "succeeded")]
-    assert timed.system.scheduler.health()["restarts"] == 0
+    assert timed.system.services.health()["checks"]["threads"]["restarts"] == {}
 
 
 def test_commit__whose_answer_is_lost_fires_once(timed: Timed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,39 +300,6 @@ def test_commit__whose_answer_is_lost_fires_once(timed: Timed, monkeypatch: pyte
     timed.system.recovery.sweep()
     timed.settled()
     assert timed.fired("hourly") == [("13:00", "succeeded")]
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_scheduler__whose_thread_dies_is_red_and_started_anew(timed: Timed, monkeypatch: pytest.MonkeyPatch) -> None:
-    timed.make("hourly")
-    thread = until(lambda: timed.system.scheduler._store.thread)
-    health: list[Any] = []
-
-    def die(self: Store) -> None:
-        monkeypatch.undo()
-        raise SystemExit
-
-    monkeypatch.setattr(timed.system.leader, "_watched", [lambda: health.append(timed.system.scheduler.health())])
-    with monkeypatch.context() as struck:
-        struck.setattr(Store, "_read", die)
-        thread.join(10)
-    assert not thread.is_alive()
-    assert timed.system.scheduler.health()["status"] == "down"
-    timed.system.leader.watch(timed.system.scheduler.revive)
-    until(lambda: timed.system.scheduler.health()["status"] == "ok")
-    assert timed.system.scheduler.health()["restarts"] == 1
-    timed.move(hours=1)
-    assert timed.fired("hourly") == [("13:00", "succeeded")]
-
-
-def test_scheduler__revives_the_leaders_thread(timed: Timed) -> None:
-    leader = timed.system.leader
-    assert leader._thread is not None
-    leader._stop.set()
-    leader._thread.join()
-    leader._stop.clear()
-    until(lambda: leader._thread is not None and leader._thread.is_alive())
-    assert timed.system.scheduler.health()["role"] == "leader"
 
 
 def test_standby__fires_nothing_and_its_schedules_fire_in_the_leader(tmp_path: Path, database_url: str, clock: FrozenClock) -> None:

@@ -116,20 +116,3 @@ def test_leader__another_begins_only_after_a_guarded_transaction_has_ended(make:
     assert roles(second) == ["leader"]
     with units() as unit:
         assert unit.models.definition("written") == {"a": 1}
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_leader__its_thread_is_started_anew_when_it_dies(make: Callable[[], Leader]) -> None:
-    leader = make()
-    leader.watch(raise_exit)
-    leader.start()
-    assert leader._thread is not None
-    leader._thread.join(10)
-    assert not leader._thread.is_alive()
-    leader._watched.clear()
-    leader.revive()
-    assert leader._thread.is_alive()
-
-
-def raise_exit() -> None:
-    raise SystemExit

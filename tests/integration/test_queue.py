@@ -225,23 +225,20 @@ def test_health__tells_of_the_queue(tmp_path: Path, database_url: str, monkeypat
         ended(world, *ids)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-@pytest.mark.parametrize("name", ["recovery", "heart"])
-def test_thread__that_died_is_started_again(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    with world_with(tmp_path, database_url) as world:
-        recovery = world.system.recovery
-        part = recovery._sweeps if name == "recovery" else recovery._heart
+def test_worker__whose_look_at_the_queue_ends_in_an_exit_keeps_its_place(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with world_with(tmp_path, database_url, **{"execution.workers": 1}) as world:
+        until(lambda: not world.system.runner._busy)
+        looked: list[bool] = []
 
-        def dying() -> None:
-            raise SystemExit
+        def exit_once() -> None:
+            looked.append(True)
+            if len(looked) == 1:
+                raise SystemExit
 
-        part.stop()
-        monkeypatch.setattr(part, "_interval", 0.05)
-        monkeypatch.setattr(part, "_act", dying)
-        part.start()
-        until(lambda: part._thread is not None and not part._thread.is_alive())
-        checks = world.client.get("/health/").json["checks"]  # type: ignore[index]
-        assert checks["recovery"]["status"] == "down"
-        monkeypatch.undo()
-        (recovery._beat if name == "recovery" else recovery._sweep)()
-        assert world.client.get("/health/").json["checks"]["recovery"]["status"] == "ok"  # type: ignore[index]
+        monkeypatch.setattr(world.system.presence, "assert_held", exit_once)
+        id = queue(world)
+        until(lambda: looked)
+        ended(world, id)
+        assert run_of(world, id).status == "succeeded"
