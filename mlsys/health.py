@@ -3,7 +3,8 @@
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -33,6 +34,12 @@ def database(engine: sa.Engine, schema: Schema) -> dict[str, Any]:
 def artifacts(blobs: FolderBlobs) -> dict[str, Any]:
     blobs.check()
     free = shutil.disk_usage(blobs.folder).free
+    return {"status": "ok" if free > _LOW_DISK else "degraded", "bytes_free": free}
+
+
+def home(folders: Sequence[Path]) -> dict[str, Any]:
+    """Of the home and what is mounted below it: the least that is free."""
+    free = min(shutil.disk_usage(folder).free for folder in folders if folder.exists())
     return {"status": "ok" if free > _LOW_DISK else "degraded", "bytes_free": free}
 
 

@@ -62,9 +62,10 @@ class Recovery:
         self._suspects = idle
 
     def _crashed(self, unit: UnitOfWork, run: Run) -> None:
+        final = run.attempt >= self._max_attempts
         if run.status == "cancelling":  # stopped, if not in the way that was meant
             unit.runs.cancelled(run.id, attempt=run.attempt)
-        elif unit.runs.crash(run.id, attempt=run.attempt, reason=_REASON) and run.attempt < self._max_attempts:
+        elif unit.runs.crash(run.id, attempt=run.attempt, reason=_REASON, final=final) and not final:
             # the first time nothing speaks against the run itself
             unit.runs.requeue(run.id, expected="crashed", delay=self._delay(run.attempt - 1) if run.attempt > 1 else 0)
 

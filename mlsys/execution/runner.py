@@ -58,6 +58,7 @@ class Runner:
         self._futures: set[Future[None]] = set()
         self._busy = 0
         self._running: set[str] = set()
+        self._overtime: set[str] = set()
         self._launched: set[str] | None = set()
         self._calls = 0
         self._closed = False
@@ -70,12 +71,19 @@ class Runner:
             return frozenset(self._running)
 
     def health(self) -> dict[str, Any]:
-        """``running`` here; ``queued`` and the oldest for all processes on this database."""
+        """``running`` here; ``queued`` and the oldest for all processes on this database.
+
+        ``overtime``: runs that have ended by a timeout, while their threads have not come to a step at which they notice: places that are
+        still taken. Where all are, nothing is begun.
+        """
         found: Mapping[str, Any] = {}
         with suppress(errors.DatabaseUnavailable), self._units() as unit:  # which tells of itself
             found = unit.runs.oldest()
-        running = {"workers": self._limits.workers, "running": len(self.pending)}
-        return {"status": "down" if self._closed else "ok", "stopping": self._closed, **running, **found}
+        with self._lock:
+            overtime = len(self._overtime)
+            running = {"workers": self._limits.workers, "running": len(self._running) - overtime, "overtime": overtime}
+        status = "down" if self._closed else "degraded" if overtime >= self._limits.workers else "ok"
+        return {"status": status, "stopping": self._closed, **running, **found}
 
     def take_all(self) -> None:
         """Whatever waits in the queue is taken from now on, not only what has been launched here."""
@@ -173,6 +181,7 @@ class Runner:
         if run is not None:
             with self._lock:
                 self._running.discard(run.id)
+                self._overtime.discard(run.id)
 
     def _execute(self, run: Run) -> None:
         with contextvars.bound_contextvars(**_about(run)):
@@ -211,6 +220,8 @@ class Runner:
         contextvars.bind_contextvars(**_about(run))
         try:
             self._fail(run, error.kind, error.message)
+            with self._lock:
+                self._overtime |= {run.id} & self._running
         except errors.DatabaseUnavailable:
             _log.error("run %s: the database stayed away; it goes on past its time", run.id)
 
@@ -273,10 +284,10 @@ class Runner:
 
     @_patient
     def _crashed(self, run: Run, error: errors.Died) -> None:
-        delay = self._limits.delay(run.attempt)
+        delay, final = self._limits.delay(run.attempt), run.attempt >= self._limits.max_attempts
         with self._units() as unit:
-            held = unit.runs.crash(run.id, attempt=run.attempt, reason=error.message)
-            again = held and run.attempt < self._limits.max_attempts and unit.runs.requeue(run.id, expected="crashed", delay=delay)
+            held = unit.runs.crash(run.id, attempt=run.attempt, reason=error.message, final=final)
+            again = held and not final and unit.runs.requeue(run.id, expected="crashed", delay=delay)
             unit.commit()
         if again:
             self._look_in(delay)

@@ -114,10 +114,10 @@ class RunRepository:
         """Ends a run that was asked to stop, once nobody works on it any more."""
         return self._move(id, "cancelled", expected="cancelling", held_by=owner, held_attempt=attempt)
 
-    def crash(self, id: str, *, attempt: int, reason: str) -> bool:
-        """Notes that the process of a run died."""
-        error = {"error": {"kind": "crashed", "message": reason}}
-        return self._move(id, "crashed", error, expected="running", held_attempt=attempt)
+    def crash(self, id: str, *, attempt: int, reason: str, final: bool = False) -> bool:
+        """Notes that the process of a run died. ``final``: it will not be tried again; the event says so."""
+        detail = {"error": {"kind": "crashed", "message": reason}, "final": final}
+        return self._move(id, "crashed", detail, expected="running", held_attempt=attempt)
 
     def requeue(
         self,

@@ -47,6 +47,11 @@ class EmbeddedPostgres:
         return f"postgresql+psycopg2://{SUPERUSER}@/{embedded_server.DATABASE}?host={host}&port={PORT}"
 
     @property
+    def data(self) -> Path:
+        """PostgreSQL's data folder; a first start() makes it."""
+        return self._cluster.data
+
+    @property
     def pid(self) -> int | None:
         """Process id of the server in use, as its starter saw it; None while there is none."""
         return self._server.pid if self._server else None

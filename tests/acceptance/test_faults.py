@@ -220,3 +220,11 @@ def test_disk__full_while_an_artifact_is_written_fails_the_run_and_serves_on(
         assert served.run("/job/train", TRAIN)["status"] == "succeeded"
     with looking(ground, tmp_path, url) as world:
         told(world, "disk full while an artifact is written", failed["id"])
+
+
+def test_disk__that_is_nearly_full_under_the_home_is_told(tmp_path: Path, small_disk: Path) -> None:
+    system = front.unstarted(small_disk, MODELS, **{"artifacts.url": str(tmp_path)})
+    (small_disk / "home").mkdir()
+    checks = front.app_of(system).test_client().get("/health/").json["checks"]  # type: ignore[index]
+    assert checks["home"]["status"] == "degraded"
+    assert checks["home"]["bytes_free"] < 256 * 1024 < checks["artifacts"]["bytes_free"]

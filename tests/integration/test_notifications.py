@@ -13,6 +13,7 @@ import front
 import pytest
 from aiosmtpd.smtp import AuthResult
 from certificates import self_signed
+from holding import held_by_a_dead_process, run_of
 from serving import until
 from sinking import mail_server
 
@@ -62,6 +63,39 @@ def test_notification__of_a_rejected_model_tells_why_and_how_to_promote_it_by_ha
             assert world.client.get("/health/").json["checks"]["events"]["sinks"]["notification:ops"]["status"] == "ok"  # type: ignore[index]
 
 
+def test_notification__of_a_run_that_crashed_comes_once_when_it_is_not_tried_again(tmp_path: Path, url: str) -> None:
+    with mail_server() as box:
+        mail = {"type": "email", "host": "127.0.0.1", "port": box.port, "security": "none"}
+        mail |= {"sender": "mlsys@example.org", "recipients": ["ops@example.org"]}
+        given = {"notifications.targets": {"ops": mail}, "execution.max_attempts": 2}
+        with front.started(tmp_path, url, {"quick": front.definition()}, **given) as world:
+            id = held_by_a_dead_process(world)
+            world.system.recovery.sweep()
+            assert run_of(world, id).attempt == 2
+            with world.system.services.units() as unit:
+                unit.runs.claim(owner=1, among=[id])
+                unit.commit()
+            world.system.recovery.sweep()
+            assert run_of(world, id).status == "crashed"
+            events = until(lambda: (found := crashes(world)) and len(found) == 2 and found)
+            assert [(event["data"]["attempt"], event["data"]["final"]) for event in events] == [(1, False), (2, True)]
+            until(lambda: behind(world) == 0)
+        (letter,) = box.letters
+        assert letter["Subject"] == f"mlsys: train run {id} of quick crashed (attempt 2, the last)"
+        assert f"/runs/{id}/retry" in letter.get_content()
+
+
+def crashes(world: front.World) -> list[Any]:
+    items: list[Any] = world.client.get("/events?type=run.crashed").json["items"]  # type: ignore[index]
+    return items
+
+
+def behind(world: front.World) -> int:
+    """Events that the target has not taken."""
+    events = world.client.get("/health/").json["checks"]["events"]  # type: ignore[index]
+    return int(events["sinks"]["notification:ops"]["behind"])
+
+
 def test_email__is_sent_over_starttls_with_a_password_and_only_to_a_server_whose_certificate_is_trusted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,7 +135,10 @@ TOLD: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["could not be judged", "passed  good 1 (bound 0.5)", "/model/promote"],
     ),
     types.RUN_FAILED: (RUN | {"error": {"kind": "no_target", "message": "empty"}}, ["failed", "Why: empty (no_target)", "/runs/r1/retry"]),
-    types.RUN_CRASHED: (RUN | {"error": {"kind": "crashed", "message": "it died"}}, ["crashed (attempt 2)", "it died", "/runs/r1/retry"]),
+    types.RUN_CRASHED: (
+        RUN | {"error": {"kind": "crashed", "message": "it died"}},
+        ["crashed (attempt 2, the last)", "it died", "/runs/r1/retry"],
+    ),
     types.ACCURACY_DEGRADED: (
         {"model_name": "m", "metric": "mae", "first_day": "2020-01-01", "last_day": "2020-01-02", "values": [DAY]},
         ["degraded from 2020-01-01 to 2020-01-02", "2020-01-02  mae 2.346 (bound 2)", "/models/m/accuracy", "/model/demote"],

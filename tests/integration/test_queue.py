@@ -163,8 +163,11 @@ def test_timeout__ends_the_run_and_leaves_nothing(tmp_path: Path, database_url: 
         id = queue(world)
         ended(world, id)
         assert run_of(world, id).error == {"kind": "timeout", "message": "The run took longer than 0.5 s (execution.timeouts)."}
+        until(lambda: executor(world)["overtime"] == 1)
+        assert (executor(world)["status"], executor(world)["running"]) == ("degraded", 0), "its thread holds the only place"
         gate.open.set()
         until(lambda: not world.system.runner.pending)
+        assert (executor(world)["status"], executor(world)["overtime"]) == ("ok", 0)
         assert history(world, id)[-1] == ("failed", 1)
         assert world.client.get("/models/quick/versions").json["items"] == []  # type: ignore[index]
         assert world.client.get("/health/").status_code == 200
@@ -211,16 +214,20 @@ def test_lease__of_a_process_that_stands_still_runs_out_and_its_late_writes_are_
         assert front.train(frozen.client)["status"] == "succeeded"
 
 
+def executor(world: World) -> Any:
+    return world.client.get("/health/").json["checks"]["executor"]  # type: ignore[index]
+
+
 def test_health__tells_of_the_queue(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with world_with(tmp_path, database_url, **{"execution.workers": 1}) as world:
         gate = hold(world, monkeypatch)
         ids = [queue(world), queue(world)]
         assert gate.entered.wait(20)
         time.sleep(1.1)
-        executor = world.client.get("/health/").json["checks"]["executor"]  # type: ignore[index]
-        assert (executor["workers"], executor["running"], executor["queued"]) == (1, 1, 1)
-        assert executor["oldest_queued_seconds"] >= 1
-        assert executor["oldest_running_seconds"] >= 1
+        told = executor(world)
+        assert (told["workers"], told["running"], told["queued"]) == (1, 1, 1)
+        assert told["oldest_queued_seconds"] >= 1
+        assert told["oldest_running_seconds"] >= 1
         gate.open.set()
         ended(world, *ids)
 

@@ -18,7 +18,8 @@ USUAL = (
 class Notification(EventSink):
     """``events``: patterns of what to tell of; default: what may need a person. ``model_name``: only about this model.
 
-    Events that come together, after an outage say, are one message, so that nobody gets hundreds.
+    Events that come together, after an outage say, are one message, so that nobody gets hundreds. Of a run that crashed people hear once,
+    when it is not tried again: until then there is nothing to do.
     """
 
     def __init__(self, *, base_url: str, events: Sequence[str] = USUAL, model_name: str | None = None) -> None:
@@ -39,4 +40,5 @@ class Notification(EventSink):
 
     def _chosen(self, event: SequencedEvent) -> bool:
         about = self._model_name is None or event.data.get("model_name") == self._model_name
-        return about and any(types.matches(pattern, event.type) for pattern in self._patterns)
+        passing = event.type == types.RUN_CRASHED and not event.data.get("final", True)  # an event from before there was this key
+        return about and not passing and any(types.matches(pattern, event.type) for pattern in self._patterns)

@@ -55,7 +55,9 @@ _HEADLINES: Mapping[str, Callable[[Json], str]] = {
     types.MODEL_REJECTED: lambda data: f"{_version(data)} was rejected",
     types.MODEL_NOT_JUDGED: lambda data: f"{_version(data)} could not be judged",
     types.RUN_FAILED: lambda data: f"{data['kind']} run {data['run_id']} of {data['model_name']} failed",
-    types.RUN_CRASHED: lambda data: f"{data['kind']} run {data['run_id']} of {data['model_name']} crashed (attempt {data['attempt']})",
+    types.RUN_CRASHED: lambda data: (
+        f"{data['kind']} run {data['run_id']} of {data['model_name']} crashed (attempt {data['attempt']}, the last)"
+    ),
     types.ACCURACY_DEGRADED: lambda data: f"accuracy of {data['model_name']} degraded from {data['first_day']} to {data['last_day']}",
     types.SCHEDULE_MISSED: _missed,
     types.WEBHOOK_DISABLED: lambda data: f"webhook {data['webhook_id']} was disabled",
