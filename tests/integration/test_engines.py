@@ -7,22 +7,32 @@ from pathlib import Path
 from typing import Any
 
 import front
+import plugins
 import pytest
+from capping import capped, kills
 from front import TRAIN, World
 from holding import history, run_of, until
 
 from mlsys.execution.engines import Processes
 
+NAIVE = {"type": "seasonal_naive"}
 MODELS = {"quick": front.definition(), "set": front.definition(source={"type": "dataset", "name": "plant"})}
 LONG = {"num_iterations": 20_000, "num_leaves": 1000, "min_child_samples": 1}
-SETTINGS = {"execution.engine": "processes", "execution.retry_seconds": 0.1, "execution.workers": 1}
+SETTINGS = {"execution.engine": "processes", "execution.retry_seconds": 0.1, "execution.workers": 1, "execution.max_attempts": 2}
 
 
 @pytest.fixture(scope="module")
 def world(embedded_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    url = embedded_server.clone()
-    with front.started(tmp_path_factory.mktemp("engines"), url, MODELS, **SETTINGS) as found:
-        yield found
+    """With models whose source breaks the process."""
+    url, folder = embedded_server.clone(), tmp_path_factory.mktemp("engines")
+    broken = {
+        how: front.definition(source={"type": "breaking", "how": how, "mark": str(folder / "mark")}, model=NAIVE)
+        for how in ("null", "lightgbm", "memory")
+    }
+    with pytest.MonkeyPatch.context() as patched:
+        patched.syspath_prepend(plugins.install(folder / "site", "mlsys.components", source_breaking="breaking:Breaking"))
+        with front.started(folder / "world", url, MODELS | broken, **SETTINGS) as found:
+            yield found
     embedded_server.drop(url)
 
 
@@ -90,6 +100,31 @@ def test_processes__a_crash_in_native_code_ends_the_attempt_and_not_the_server(w
     world.client.post(f"/runs/{id}/cancel")
     until(lambda: run_of(world, id).status == "cancelled")
     assert front.train(world.client, promote="never")["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("how", ["null", "lightgbm"])
+def test_processes__a_fault_in_native_code_of_a_component_or_of_lightgbm_crashes_the_run(world: World, how: str) -> None:
+    first = pid(world)
+    run = front.train(world.client, model_name=how)
+    assert (run["status"], run["attempt"], run["error"]["kind"]) == ("crashed", 2, "crashed"), run
+    assert "native code" in run["error"]["message"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+    states = [("queued", 1), ("running", 1), ("crashed", 1), ("queued", 2), ("running", 2), ("crashed", 2)]
+    assert history(world, run["id"]) == states
+    assert front.train(world.client, promote="never")["status"] == "succeeded"
+
+
+def test_processes__one_that_the_kernel_kills_for_memory_crashes_and_is_tried_again(world: World) -> None:
+    mark = world.home.parent.parent / "mark"
+    mark.touch()
+    with capped(pid(world), mib=200) as counter:
+        id = world.client.post("/job/train", json=TRAIN | {"model_name": "memory"}).json["id"]  # type: ignore[index]
+        until(lambda: run_of(world, id).finished, 60)
+        assert counter is None or kills(counter) == 1
+    assert history(world, id)[2:4] == [("crashed", 1), ("queued", 2)]
+    assert (run_of(world, id).status, run_of(world, id).attempt) == ("succeeded", 2)
+    assert world.client.get("/health/").status_code == 200
 
 
 def test_processes__are_killed_where_a_run_is_cancelled_in_the_middle_of_a_native_call(world: World) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import front
+import plugins
 import pytest
 from serving import until
 
@@ -23,17 +24,13 @@ def listen(event):
 def angry(event):
     raise ValueError("no")
 """
-POINTS = "[mlsys.listeners]\ngood = plant_listener:listen\nangry = plant_listener:angry\nbroken = plant_listener:absent\n"
 
 
 def test_listener__is_found_and_told_and_one_that_raises_is_counted(
     tmp_path: Path, embedded_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site = tmp_path / "site"
-    info = site / "plant_listener-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plant-listener\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(POINTS)
+    points = {"good": "plant_listener:listen", "angry": "plant_listener:angry", "broken": "plant_listener:absent"}
+    site = plugins.install(tmp_path / "site", "mlsys.listeners", **points)
     (site / "plant_listener.py").write_text(MODULE)
     monkeypatch.syspath_prepend(site)
     url = embedded_server.clone()

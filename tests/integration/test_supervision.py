@@ -7,6 +7,7 @@ from typing import Any
 
 import front
 import hooking
+import plugins
 import pytest
 from front import World
 from receivers import Receiver, receiving
@@ -16,7 +17,6 @@ NAMES = ("leader", "scheduler", "heart", "recovery", "sequencer", "bell", "relay
 NAMES += ("webhooks", "webhook 0", "listeners", "housekeeping", "accuracy", "mlsys-postgres")
 THREADS = {"scheduler": "APScheduler"}
 SETTINGS = {"execution.lease_seconds": 5, "webhooks.threads": 1, "events.sinks": {"line": {"type": "postgres_notify"}}}
-POINTS = "[mlsys.listeners]\nplant = plant_ear:listen\n"
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +29,8 @@ def receiver() -> Iterator[Receiver]:
 def world(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[World]:
     """With a database server, a sink, a webhook and a listener of its own."""
     folder = tmp_path_factory.mktemp("supervision")
-    info = folder / "plant_ear-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plant-ear\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(POINTS)
-    (folder / "plant_ear.py").write_text("listen = lambda event: None\n")
     with pytest.MonkeyPatch.context() as patched:
-        patched.syspath_prepend(folder)
+        patched.syspath_prepend(plugins.install(folder / "site", "mlsys.listeners", plant="builtins:id"))
         with front.started(folder / "world", "", {"quick": front.definition()}, **hooking.ALLOWED, **SETTINGS) as found:
             hooking.subscribe(found.client, receiver.url)
             assert found.client.post("/datasets", json={"name": "site", "timestamp": "time"}).status_code == 201

@@ -47,6 +47,10 @@ def _version(data: Json) -> str:
     return f"version {data['version']} ({data['model_version_id']}) of {data['model_name']}"
 
 
+def _run(data: Json) -> str:
+    return f"{data['kind']} run {data['run_id']} of {data['model_name']}"
+
+
 def _missed(data: Json) -> str:
     return f"schedule {data['schedule']} missed {data['count']} firing{'s' if data['count'] > 1 else ''}"
 
@@ -54,10 +58,8 @@ def _missed(data: Json) -> str:
 _HEADLINES: Mapping[str, Callable[[Json], str]] = {
     types.MODEL_REJECTED: lambda data: f"{_version(data)} was rejected",
     types.MODEL_NOT_JUDGED: lambda data: f"{_version(data)} could not be judged",
-    types.RUN_FAILED: lambda data: f"{data['kind']} run {data['run_id']} of {data['model_name']} failed",
-    types.RUN_CRASHED: lambda data: (
-        f"{data['kind']} run {data['run_id']} of {data['model_name']} crashed (attempt {data['attempt']}, the last)"
-    ),
+    types.RUN_FAILED: lambda data: f"{_run(data)} failed",
+    types.RUN_CRASHED: lambda data: f"{_run(data)} crashed (attempt {data['attempt']}, the last)",
     types.ACCURACY_DEGRADED: lambda data: f"accuracy of {data['model_name']} degraded from {data['first_day']} to {data['last_day']}",
     types.SCHEDULE_MISSED: _missed,
     types.WEBHOOK_DISABLED: lambda data: f"webhook {data['webhook_id']} was disabled",
