@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from structlog import contextvars
+
 _log = logging.getLogger(__name__)
 _RECENT_SECONDS = 60.0  # so long a death is told of, for those who ask seldom, and so that one that dies again and again looks ill
 
@@ -84,6 +86,7 @@ class Supervised:
         self._thread = thread
 
     def _guarded(self) -> None:
+        contextvars.bind_contextvars(action=self.name)
         try:
             self._run()
         except BaseException:

@@ -1,9 +1,8 @@
-"""Faults, injected for real into a server with a database of its own; what became of the run is printed as a table (pytest -s)."""
+"""Faults, injected for real into a server with a database of its own; what became of the run goes into the matrix."""
 
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import front
+import matrix
+import plugins
 import pytest
 import serving
 import sqlalchemy as sa
@@ -22,13 +23,15 @@ from proxy import Proxy
 from registries import events
 from serving import Served
 
+from mlsys.clock import SystemClock
 from mlsys.crashing import STATUS, VARIABLE
+from mlsys.events.signals import Signals
+from mlsys.registry.unit_of_work import UnitOfWork
 from mlsys.storage.embedded import EmbeddedPostgres
 
 MODELS = {"quick": front.definition()}
 LONG = {"num_iterations": 3000, "num_leaves": 15}
 POINTS = ("claimed", "read done", "fit final model on", "store done", "before commit", "after commit")
-MATRIX: list[tuple[str, str, int, int]] = []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +56,6 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     database.start()
     yield Ground(database=database, folder=folder)
     database.stop()
-    rows = [("fault", "the run", "attempts", "versions"), ("---",) * 4, *MATRIX]
-    sys.stdout.write("\n\n" + "\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows) + "\n")
 
 
 @pytest.fixture
@@ -89,7 +90,9 @@ def told(world: World, fault: str, id: str) -> tuple[str, int, int]:
     run = run_of(world, id)
     versions = world.client.get("/models/quick/versions").json["items"]  # type: ignore[index]
     made = [version for version in versions if version["run_id"] == id]
-    MATRIX.append((fault, run.status, run.attempt, len(made)))
+    matrix.note(
+        fault, f"the run {run.status} in attempt {run.attempt}, versions of it: {len(made)}; nothing left running, the server serves"
+    )
     assert len(made) == (run.status == "succeeded")
     with world.system.engine.connect() as connection:
         going = sa.text("SELECT count(*) FROM run_state WHERE status IN ('running', 'cancelling')")
@@ -220,6 +223,36 @@ def test_disk__full_while_an_artifact_is_written_fails_the_run_and_serves_on(
         assert served.run("/job/train", TRAIN)["status"] == "succeeded"
     with looking(ground, tmp_path, url) as world:
         told(world, "disk full while an artifact is written", failed["id"])
+
+
+def test_kind__whose_handler_is_gone_fails_by_name_and_the_server_serves(ground: Ground, tmp_path: Path, url: str) -> None:
+    """As after an update that renamed a job, with runs of the old name still in the queue."""
+    with serve(ground, tmp_path / "home", url) as served:
+        engine = sa.create_engine(url, poolclass=sa.NullPool)
+        with UnitOfWork(engine=engine, clock=SystemClock(), signals=Signals()) as unit:
+            id = unit.runs.add(kind="renamed", model_name="quick", trigger={"type": "api"}, spec={})
+            unit.commit()
+        run = served.ended(id)
+        assert (run["status"], run["error"]["kind"], "renamed" in run["error"]["message"]) == ("failed", "config_error", True)
+        assert "Traceback" not in served.log.read_text()
+    with looking(ground, tmp_path, url) as world:
+        told(world, "job handler renamed", id)
+
+
+def test_processes__a_crash_of_lightgbm_ends_the_run_and_not_the_server(ground: Ground, tmp_path: Path, url: str) -> None:
+    site = plugins.install(tmp_path / "site", "mlsys.components", source_breaking="breaking:Breaking")
+    paths = os.pathsep.join(map(str, (site, Path(__file__).parents[1], serving.REPOSITORY)))
+    source = {"type": "breaking", "how": "lightgbm"}
+    config = front.configure(tmp_path, MODELS | {"breaking": front.definition(source=source, model={"type": "seasonal_naive"})})
+    more = {"MLSYS_EXECUTION__ENGINE": "processes", "MLSYS_EXECUTION__RETRY_SECONDS": "0.1", "MLSYS_EXECUTION__MAX_ATTEMPTS": "2"}
+    given = {"PYTHONPATH": paths, "MLSYS_DATABASE__URL": url}
+    with serving.serve(tmp_path / "home", config=config, data=ground.folder, **given, **more) as served:
+        run = served.run("/job/train", TRAIN | {"model_name": "breaking"})
+        assert (run["status"], run["attempt"], "native code" in run["error"]["message"]) == ("crashed", 2, True)
+        assert served.run("/job/train", TRAIN | {"promote": "never"})["status"] == "succeeded"
+        assert served.call("GET", "/health/").status == 200
+    with looking(ground, tmp_path, url) as world:
+        told(world, "LightGBM crashes in native code (processes), each time", run["id"])
 
 
 def test_disk__that_is_nearly_full_under_the_home_is_told(tmp_path: Path, small_disk: Path) -> None:

@@ -7,10 +7,12 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import front
+import matrix
 import pytest
 import serving
 import sqlalchemy as sa
@@ -38,9 +40,9 @@ class Place:
         self.config = front.configure(folder, {"quick": model})
 
     @contextlib.contextmanager
-    def serve(self, name: str, *, url: str | None = None) -> Iterator[Served]:
+    def serve(self, name: str, *, url: str | None = None, **more: str) -> Iterator[Served]:
         shared = {"MLSYS_DATABASE__URL": self.url if url is None else url, "MLSYS_ARTIFACTS__URL": str(self.folder / "blobs")}
-        with serving.serve(self.folder / name, config=self.config, data=self.folder, **shared) as found:
+        with serving.serve(self.folder / name, config=self.config, data=self.folder, **shared, **more) as found:
             yield found
 
     def make(self, served: Served, *names: str) -> None:
@@ -112,6 +114,7 @@ def test_four_servers__fire_once_whoever_leads_dies_or_stands_still(place: Place
         until(lambda: place.unfinished() == 0, 60)
         time.sleep(1.5)
         assert place.fired() == Counter(names * 4)
+        matrix.note("leader killed, then the next one frozen, beside two more", "20 schedules fired once each time, whoever led")
         for one in servers:
             assert one.call("GET", "/schedules/s0").status == 200
             assert "Traceback" not in one.log.read_text()
@@ -155,6 +158,7 @@ def test_kill__in_the_middle_of_a_firing_fires_once(place: Place) -> None:
         time.sleep(1.5)
         assert place.fired() == Counter("s")
         assert served.call("GET", "/schedules/s").body["last_fire_time"] is not None
+    matrix.note("kill -9 before, within and after the recording of a firing", "fired once, the run succeeded")
 
 
 @pytest.mark.parametrize("fault", ["cut", "hang"])
@@ -173,3 +177,66 @@ def test_database__that_goes_away_for_seconds_loses_no_firing(place: Place, faul
         until(lambda: place.fired() == Counter(names * 2), 20)
         until(lambda: served.call("GET", "/health/").body["checks"]["scheduler"]["status"] == "ok")
         assert os.path.exists(f"/proc/{served.process.pid}")
+    matrix.note(f"database {'cut' if fault == 'cut' else 'silent'} for 4 s while 5 firings come due", "each fired once, all succeeded")
+
+
+STRIKE = """
+CREATE SEQUENCE strikes;
+CREATE FUNCTION strike() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE number bigint;
+BEGIN
+    IF NEW.trigger ->> 'type' = 'schedule' THEN
+        number := nextval('strikes');  -- not undone with the transaction
+        IF number = 1 THEN RAISE EXCEPTION 'struck' USING ERRCODE = 'io_error'; END IF;
+        IF number = 2 THEN RAISE EXCEPTION 'struck' USING ERRCODE = 'serialization_failure'; END IF;
+        IF number = 3 THEN RAISE EXCEPTION 'struck' USING ERRCODE = 'disk_full'; END IF;
+        IF number = 4 THEN RAISE EXCEPTION 'struck' USING ERRCODE = 'internal_error'; END IF;
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER strike BEFORE INSERT ON runs FOR EACH ROW EXECUTE FUNCTION strike()
+"""
+
+
+def test_database__that_fails_exactly_during_a_firing_or_loses_the_answer_to_its_commit_fires_once(place: Place) -> None:
+    with Proxy(place.url) as line, place.serve("home", url=line.url) as served:
+        place.make(served, "s")
+        with place.engine.begin() as connection:
+            connection.exec_driver_sql(STRIKE)
+        place.due(seconds=0)
+        until(lambda: place.fired() == Counter("s"))
+        with place.engine.begin() as connection:
+            assert connection.scalar(sa.text("SELECT last_value FROM strikes")) == 5, "four times it failed"
+        matrix.note("four errors of the database exactly during a firing", "fired once, by the fifth round")
+        with line.swallowing(b"jsonb_to_recordset") as swallowed:
+            place.due(seconds=0)
+            assert swallowed.wait(20)
+        until(lambda: place.fired() == Counter("ss") and place.unfinished() == 0)
+        time.sleep(1.5)
+        assert place.fired() == Counter("ss")
+        checks = until(lambda: (found := served.call("GET", "/health/")).body["status"] == "ok" and found.body["checks"])
+        assert checks["threads"]["restarts"] == {}
+        matrix.note("the answer to the commit of a firing lost", "fired once, the run succeeded")
+
+
+def test_clock__set_an_hour_ahead_and_back_fires_what_it_passes_once(place: Place) -> None:
+    """The hour from now on passes in an instant, then comes again, as does the hour before."""
+    shift = place.folder / "shift"
+    shift.write_text("0")
+    paths = os.pathsep.join(map(str, (Path(__file__).parent / "shifted", serving.REPOSITORY)))
+    with place.serve("home", PYTHONPATH=paths, SHIFT=str(shift)) as served:
+        answer = served.call("POST", "/schedules", {"name": "s", **SCHEDULE, "cron": "0 * * * *"})
+        due = answer.body["next_fire_times"][0]
+        until(lambda: datetime.fromisoformat(due) - datetime.now(UTC) > timedelta(seconds=30) or None, 60)
+        shift.write_text("3600")
+        until(lambda: place.fired() == Counter("s") and place.unfinished() == 0)
+        for seconds in (0, -3600):
+            shift.write_text(str(seconds))
+            time.sleep(2)
+            assert place.fired() == Counter("s"), "that hour has had its firing"
+            assert served.run("/job/train", front.TRAIN)["status"] == "succeeded"
+            assert served.call("GET", "/schedules/s").body["last_fire_time"] == due
+        shift.write_text("7200")
+        until(lambda: place.fired() == Counter("ss") and place.unfinished() == 0)
+        until(lambda: served.call("GET", "/health/").body["status"] == "ok")
+    matrix.note("clock set an hour ahead, then two hours back, then ahead", "each hour's firing once, jobs run all the while")
