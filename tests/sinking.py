@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from functools import partial
@@ -15,21 +15,73 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import front
+import hooking
 import psycopg2
 import pytest
 import sqlalchemy as sa
 from aiosmtpd.controller import Controller
+from publishing import running
+from receivers import Received, receiving
 from serving import free_port, until
+
+from mlsys.events.sinks import EventSink, SinkPorts
+from mlsys.publishing import building
+from mlsys.registry.unit_of_work import Units
+from mlsys.storage.database import make_engine
+from mlsys.system import System
+from mlsys.webhooks.outbound import Outbound
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A running process that appends events (``units``) and sends them. ``behind``: how many the other side has not been noted to have."""
+
+    units: Units
+    behind: Callable[[], int]
+    stop: Callable[[], None]
+
+
+@contextmanager
+def by_relay(sample: "Sample", url: str) -> Iterator[Line]:
+    """As events reach a sink of config.yaml."""
+    engine = make_engine(url, pool_size=3, statement_timeout_seconds=30)
+    with running(url, {"plant": build(sample.spec, engine)}) as node:
+        yield Line(units=node.units, behind=lambda: int(node.publisher.health()["sinks"]["plant"]["behind"]), stop=node.publisher.stop)
+    engine.dispose()
 
 
 @dataclass(kw_only=True)
 class Sample:
-    """``read``: sequences of the events that arrived, in the order of arrival. ``down`` and ``up``: the other side goes and comes back."""
+    """``read``: sequences of the events that arrived, in the order of arrival. ``down`` and ``up``: the other side goes and comes back.
+
+    ``forget``: SQL that takes back the note that events after the first were sent. ``ordered``: whether they come in order.
+    """
 
     spec: Mapping[str, Any]
     read: Callable[[], list[int]]
     down: Callable[[], None] = lambda: None
     up: Callable[[], None] = lambda: None
+    forget: str = "UPDATE event_cursors SET sequence = 1"
+    ordered: bool = True
+    line: Callable[["Sample", str], AbstractContextManager[Line]] = by_relay
+
+    def running(self, url: str) -> AbstractContextManager[Line]:
+        return self.line(self, url)
+
+    def arrived(self) -> list[int]:
+        """Each event once, as it came first."""
+        first = list(dict.fromkeys(self.read()))
+        return first if self.ordered else sorted(first)
+
+
+BASE = "http://mlsys.example:5000"
+
+
+def build(spec: Mapping[str, Any], engine: sa.Engine, name: str = "plant") -> EventSink:
+    outbound = Outbound(allowed_hosts=["127.0.0.1"])
+    ports = SinkPorts(engine=engine, post=lambda url, body, headers: outbound.post(url, body, headers).status, base_url=BASE)
+    return building.build_all(EventSink, {name: spec}, ports=ports, section="events.sinks")[name]  # type: ignore[type-abstract]
 
 
 # -- what the sinks talk to
@@ -221,4 +273,50 @@ def _slack(folder: Path, url: str) -> Iterator[Sample]:
         yield Sample(spec=spec, read=lambda: told(chat.texts), down=partial(chat.refuse, True), up=partial(chat.refuse, False))
 
 
-SAMPLES = {"redis": _redis, "postgres_notify": _postgres_notify, "email": _email, "slack": _slack}
+@contextmanager
+def _webhooks(folder: Path, url: str) -> Iterator[Sample]:
+    """The default: a subscriber of everything, made through the front by the first process; each event has a request of its own."""
+    taken: list[int] = []
+    refusing = threading.Event()
+
+    def answer(one: Received) -> int:
+        if refusing.is_set():
+            return 503
+        taken.append(one.event["sequence"])
+        return 204
+
+    @contextmanager
+    def line(sample: Sample, url: str) -> Iterator[Line]:
+        given = {"database.url": url, "webhooks.retry_schedule": [0.2] * 100, **hooking.ALLOWED}
+        system = front.unstarted(folder, **given)
+        system.start()
+        try:
+            client = front.app_of(system).test_client()
+            if not client.get("/webhooks").json["items"]:  # type: ignore[index]
+                hooking.subscribe(client, sample.spec["url"])
+            yield Line(units=system.services.units, behind=lambda: _undelivered(system.engine), stop=partial(_stop, system))
+        finally:
+            system.stop()
+
+    with receiving(answer) as receiver:
+        sample = Sample(spec={"url": receiver.url}, read=lambda: list(taken), line=line, ordered=False, forget=_UNNOTED)
+        sample.down, sample.up = refusing.set, refusing.clear
+        yield sample
+
+
+# claimed by a process that is gone, and not noted
+_UNNOTED = "UPDATE deliveries SET state = 'pending', owner = 1, next_attempt_at = created_at, finished_at = NULL WHERE sequence > 1"
+_UNDELIVERED = sa.text("SELECT (SELECT count(*) FROM events) - (SELECT count(*) FROM deliveries WHERE state = 'delivered')")
+
+
+def _undelivered(engine: sa.Engine) -> int:
+    with engine.connect() as connection:
+        return int(connection.execute(_UNDELIVERED).scalar_one())
+
+
+def _stop(system: System) -> None:
+    system.dispatcher.stop()
+    system.publisher.stop()
+
+
+SAMPLES = {"webhooks": _webhooks, "redis": _redis, "postgres_notify": _postgres_notify, "email": _email, "slack": _slack}
