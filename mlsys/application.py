@@ -1,7 +1,5 @@
 """The whole web application of a system: the API with the pages in it. The one place that knows both, for they do not know each other."""
 
-from functools import partial
-
 from flask import Flask
 
 from mlsys.api import callers, guard, problems
@@ -13,11 +11,5 @@ from mlsys.web import login, pages
 def make_app(services: Services) -> Flask:
     """Opens nothing."""
     overview = pages.build(units=services.units, health=services.health, version=services.version)
-    sessions = login.build(
-        gate=services.gate,
-        cookies=callers.COOKIES,
-        token=partial(callers.shown_at_login, max_depth=services.limits.max_json_depth),
-        problem=problems.ours,
-        changing=guard.CHANGING_GETS,
-    )
+    sessions = login.build(door=services.callers, cookies=callers.COOKIES, problem=problems.ours, changing=guard.CHANGING_GETS)
     return create_app(services, pages=[overview, sessions])

@@ -14,7 +14,9 @@ from prometheus_client import CollectorRegistry
 import mlsys
 from mlsys import declarations, health, sample
 from mlsys.access.gate import Gate
+from mlsys.access.rates import Rates
 from mlsys.access.tokens import Tokens
+from mlsys.api.callers import Callers
 from mlsys.api.services import Limits, Services
 from mlsys.clock import Clock, SystemClock
 from mlsys.config import Config
@@ -190,13 +192,14 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
             wake=dispatcher.wake,
         ),
         sealer=sealer,
-        gate=Gate(units=units, clock=clock, required=config.auth.required, session_life=timedelta(hours=config.auth.session_hours)),
+        callers=_callers(config, units, clock),
         tokens=Tokens(units=units, clock=clock),
         limits=Limits(
             max_body_bytes=config.server.max_body_bytes,
             max_upload_bytes=config.server.max_upload_bytes,
             max_json_depth=config.server.max_json_depth,
             allowed_hosts=frozenset(name.lower() for name in (config.server.host, *config.server.allowed_hosts)),
+            cors_origins=frozenset(config.server.cors_origins),
         ),
         version=mlsys.__version__,
     )
@@ -217,6 +220,14 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
         data=data,
         watch=watch,
         verifier=Verifier(units=units, blobs=blobs, data=data.blobs),
+    )
+
+
+def _callers(config: Config, units: Units, clock: Clock) -> Callers:
+    return Callers(
+        gate=Gate(units=units, clock=clock, required=config.auth.required, session_life=timedelta(hours=config.auth.session_hours)),
+        rates=Rates(per_minute=config.server.requests_per_minute, failures_per_minute=config.auth.failures_per_minute),
+        max_depth=config.server.max_json_depth,
     )
 
 

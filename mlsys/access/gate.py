@@ -72,9 +72,9 @@ class Gate:
         return self._caller(credentials.read("session", text))
 
     def is_known(self, text: str) -> bool:
-        """Whether it names a credential that was seen here before, right or wrong; costs nothing."""
-        shown = credentials.read("token", text)
-        return shown is not None and (shown.kind, shown.id) in self._known
+        """Whether it names a credential that was looked up here lately; costs no query."""
+        read = (credentials.read("token", text), credentials.read("session", text))
+        return any(shown is not None and (shown.kind, shown.id) in self._known for shown in read)
 
     def log_in(self, text: str) -> tuple[Caller, str, datetime]:
         """Opens a session with a token: its caller, its text and its end. Raises Unauthorized."""

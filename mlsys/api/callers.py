@@ -1,12 +1,15 @@
 """Who calls: by a token in the Authorization header, by a browser's session, or from this machine where no token is needed."""
 
 import ipaddress
-from typing import Any
+from collections.abc import Callable
+from datetime import datetime
+from typing import TypeVar
 
 from flask import g, request
 
 from mlsys import errors
 from mlsys.access.gate import Caller, Gate
+from mlsys.access.rates import Rates
 from mlsys.api.bodies import read_json
 from mlsys.api.scopes import Need
 
@@ -18,51 +21,80 @@ LOG_IN = (
     "Say who you are: Authorization: Bearer mlsys_... (the command line sends MLSYS_TOKEN; a browser logs in at /login). "
     "Whoever runs this server makes tokens with `mlsys token create`."
 )
+T = TypeVar("T")
 
 
-def admit(gate: Gate, need: Need) -> None:
-    """Remembers the caller for the request. Raises Unauthorized, InsufficientScope."""
-    if need == "public":
-        return
-    caller = identify(gate)
-    if caller is None:
-        raise errors.Unauthorized(LOG_IN, shown=False)
-    g.caller = caller
-    if not caller.may(need):
-        raise errors.InsufficientScope(f"This needs a token with scope {need}; yours has {caller.scope}.", scope=need)
+class Callers:
+    def __init__(self, *, gate: Gate, rates: Rates, max_depth: int) -> None:
+        """``max_depth``: of a JSON body at /login."""
+        self._gate = gate
+        self._rates = rates
+        self._max_depth = max_depth
 
+    def admit(self, need: Need) -> None:
+        """Remembers the caller for the request. Raises Unauthorized, InsufficientScope, TooMany."""
+        if need == "public":
+            self._count(None)
+            return
+        caller = self._identify()
+        self._count(caller)
+        if caller is None:
+            raise errors.Unauthorized(LOG_IN, shown=False)
+        g.caller = caller
+        if not caller.may(need):
+            raise errors.InsufficientScope(f"This needs a token with scope {need}; yours has {caller.scope}.", scope=need)
 
-def identify(gate: Gate) -> Caller | None:
-    """None: the caller does not say. Raises Unauthorized for a token or session that is not valid."""
-    if request.environ.get(IN_PROCESS):
-        return Caller(scope="admin")
-    text = bearer()
-    if text is not None:
-        return gate.by_token(text)
-    if gate.open():
-        return Caller(scope="admin") if _on_this_machine() else None
-    session = session_text()
-    return gate.by_session(session) if session else None
+    def log_in(self) -> tuple[Caller, str, datetime]:
+        """Opens a session with the token that the request shows: its caller, text and end. Raises Unauthorized, TooMany, Invalid."""
+        return self._checked(shown_at_login(max_depth=self._max_depth), self._gate.log_in)
 
+    def log_out(self) -> None:
+        """Ends the session of the request, if it has one."""
+        self._gate.log_out(_session_text())
 
-def recognised(gate: Gate) -> bool:
-    """Whether it can be told who calls; for answers that tell others less."""
-    try:
-        return identify(gate) is not None
-    except errors.MlsysError:
-        return False
+    def recognised(self) -> bool:
+        """Whether it can be told who calls; for answers that tell others less."""
+        try:
+            return self._identify() is not None
+        except errors.MlsysError:
+            return False
 
+    def _identify(self) -> Caller | None:
+        """None: the caller does not say. Raises Unauthorized for a token or session that is not valid."""
+        if request.environ.get(IN_PROCESS):
+            return Caller(scope="admin")
+        text = bearer()
+        if text is not None:
+            return self._checked(text, self._gate.by_token)
+        if self._gate.open():
+            return Caller(scope="admin") if _on_this_machine() else None
+        session = _session_text()
+        return self._checked(session, self._gate.by_session) if session else None
 
-def bearer() -> str | None:
-    """The token of the Authorization header. Other schemes are none of ours: a proxy in front may use them."""
-    given = request.authorization
-    return (given.token or "") if given is not None and given.type == "bearer" else None
+    def _checked(self, text: str, look: Callable[[str], T]) -> T:
+        """What the gate says of a credential. An address that guesses is made to wait; who was let in from there before is not."""
+        address = request.remote_addr or ""
+        if not self._gate.is_known(text):
+            self._rates.check_failures(address)
+        try:
+            return look(text)
+        except errors.Unauthorized:
+            self._rates.count_failure(address)
+            raise
+
+    def _count(self, caller: Caller | None) -> None:
+        """By token, else by address. Whoever needs no token is at home."""
+        if caller is not None and caller.token is not None:
+            self._rates.count(caller.token.id)
+        elif caller is None and not _on_this_machine():
+            self._rates.count(request.remote_addr or "")
 
 
 def shown_at_login(*, max_depth: int) -> str:
-    """The token of a POST /login: of a form, of {"token": ..} as JSON, or of the header. Raises Malformed, Invalid."""
+    """The token of a form, of {"token": ..} as JSON, or of the header. Raises Malformed, Invalid."""
+    given: object
     if request.mimetype == "application/x-www-form-urlencoded":
-        given: Any = request.form.get("token", "")
+        given = request.form.get("token", "")
     elif request.is_json:
         body = read_json(request.get_data(), max_depth=max_depth)
         given = body.get("token") if isinstance(body, dict) and body.keys() <= {"token"} else None
@@ -73,14 +105,20 @@ def shown_at_login(*, max_depth: int) -> str:
     return given.strip()
 
 
-def session_text() -> str:
-    return next((request.cookies[name] for name in COOKIES if name in request.cookies), "")
+def bearer() -> str | None:
+    """The token of the Authorization header. Other schemes are none of ours: a proxy in front may use them."""
+    given = request.authorization
+    return (given.token or "") if given is not None and given.type == "bearer" else None
 
 
 def actor() -> str | None:
     """How logs name the caller of this request; None where no token was needed."""
     caller: Caller | None = g.get("caller")
     return caller.actor if caller else None
+
+
+def _session_text() -> str:
+    return next((request.cookies[name] for name in COOKIES if name in request.cookies), "")
 
 
 def _on_this_machine() -> bool:

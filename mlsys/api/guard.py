@@ -7,26 +7,22 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import MethodNotAllowed
 
 from mlsys import errors
-from mlsys.api import callers, scopes
+from mlsys.api import scopes
 from mlsys.api.bodies import check_text
+from mlsys.api.cors import Cors
+from mlsys.api.headers import SAFE
 from mlsys.api.services import Services
 
 CHANGING_GETS = frozenset({"/model/demote", "/migrate"})
 OPEN_BELOW_HEAD = frozenset({"/health", "/metrics", "/migrate"})
-_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",  # with none at all, browsers would not say the origin of our own forms
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'",
-    "Cache-Control": "no-store",
-}
 
 
 def register(app: Flask, services: Services) -> None:
     hosts = services.limits.allowed_hosts | {"localhost"}
+    cors = Cors(services.limits.cors_origins)
 
     @app.before_request
-    def check() -> None:
+    def check() -> Response | None:
         host = host_name(request.headers.get("Host", ""))
         if host not in hosts and not _is_loopback(host):
             raise errors.Malformed("This Host is not served here. Add it to server.allowed_hosts if it should be.")
@@ -34,22 +30,27 @@ def register(app: Flask, services: Services) -> None:
         path = request.path.rstrip("/")  # with and without a slash an address is the same
         if request.method == "HEAD" and path in CHANGING_GETS:
             raise MethodNotAllowed(["GET", "OPTIONS"] if path == "/migrate" else ["GET", "OPTIONS", "POST"])
+        asked = cors.preflight()
+        if asked is not None:
+            return asked
         changing = request.method not in ("GET", "HEAD", "OPTIONS") or path in CHANGING_GETS
-        if changing:
+        if changing and not cors.allows():
             _refuse_other_sites()
-        callers.admit(services.gate, scopes.needed(request.url_rule, request.method))
+        services.callers.admit(scopes.needed(request.url_rule, request.method))
         if changing and "caller" in g and g.caller.by_cookie:
             _refuse_unsaid_origin()
         if path not in OPEN_BELOW_HEAD and not services.schema.ready():
             raise errors.Unavailable("The database is not at the newest revision. Bring it there: GET /migrate/ or `mlsys db upgrade`.")
+        return None
 
     @app.after_request
     def finish(response: Response) -> Response:
         headers = response.headers
         headers["X-Request-ID"] = g.get("request_id", "")
-        for name, value in _HEADERS.items():
+        for name, value in SAFE.items():
             if name not in headers:
                 headers.add(name, value)
+        cors.finish(response)
         return response
 
 

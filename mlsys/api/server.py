@@ -14,15 +14,17 @@ from typing import Any
 
 from flask import Flask
 from waitress.buffers import OverflowableBuffer
-from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import BaseWSGIServer, create_server
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 
 from mlsys import errors
 from mlsys.api import problems
+from mlsys.api.headers import SAFE
+from mlsys.api.slowness import PacedChannel
 
 _SILENT_MILLISECONDS = 60_000
+_FORWARDED = {"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"}
 _DRAINED = 16 * 2**30  # past this a connection is cut instead of read to its end
 
 
@@ -70,7 +72,7 @@ class _ErrorTask(ErrorTask):
         error = self.request.error
         body = problems.body(error.code, f"{error.reason}: the request cannot be read as HTTP.", request_id=secrets.token_hex(8))
         self.status = f"{error.code} {http.HTTPStatus(error.code).phrase}"
-        self.response_headers.append(("Content-Type", problems.CONTENT_TYPE))
+        self.response_headers += [("Content-Type", problems.CONTENT_TYPE), *SAFE.items()]
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)
@@ -87,7 +89,7 @@ class _Task(WSGITask):
                 super().write(data)
 
 
-class _Channel(HTTPChannel):
+class _Channel(PacedChannel):
     """Sends an answer from its own thread, and leaves to the loop only what the socket did not take.
 
     waitress queues all of it first. The loop then sees something to send to a socket that is ready, cannot have the lock that the answering
@@ -176,10 +178,13 @@ def bind(
     threads: int,
     max_body_bytes: int,
     max_upload_bytes: int,
+    trusted_proxy: str = "",
+    patience_seconds: float = 30,
     farewell: Callable[[], None] = lambda: None,
 ) -> BaseWSGIServer:
     """A server that holds its port but does not answer before run(). Raises Conflict when the port is taken.
 
+    ``trusted_proxy``: address whose X-Forwarded headers are believed. ``patience_seconds``: how long a client may be silent, or too slow.
     ``farewell`` is called when it is to stop: readers who wait for events are let go by it.
     """
     channel = type("Channel", (_Channel,), {"parser_class": _parser(max_body_bytes, max_upload_bytes)})
@@ -192,16 +197,36 @@ def bind(
             host=host,
             port=port,
             max_request_body_size=max(_DRAINED, 2 * max_upload_bytes),
-            channel_timeout=30,
+            channel_timeout=patience_seconds,
+            cleanup_interval=patience_seconds / 6,
             connection_limit=1000,
             asyncore_use_poll=True,  # select() cannot watch that many
             ident="mlsys",
             clear_untrusted_proxy_headers=True,
+            **({"trusted_proxy": trusted_proxy, "trusted_proxy_headers": _FORWARDED} if trusted_proxy else {}),
             expose_tracebacks=False,
         )
     except OSError as error:
         raise errors.Conflict(
             f"Cannot listen on {host}:{port} ({error.strerror}). Stop what listens there, or choose another with --port."
         ) from None
-    server.channel_class = channel
+    for each in _sockets(server):
+        each.channel_class = channel
+        each.maintenance = partial(_cut_off, each, patience_seconds)
     return server
+
+
+def _sockets(server: Any) -> list[Any]:
+    """One for each address that the host's name has."""
+    return [each for each in getattr(server, "map", {}).values() if isinstance(each, BaseWSGIServer)] or [server]
+
+
+def _cut_off(server: Any, patience: float, now: float) -> None:
+    """Closes connections on which nothing happens, or too little.
+
+    At once: to be closed by the loop (``will_close``) a socket must be writable, and that of a client who reads nothing never is.
+    """
+    for channel in list(server.active_channels.values()):
+        silent = not channel.requests and channel.last_activity < now - patience
+        if silent or channel.is_slow(now, patience=patience):
+            channel.handle_close()

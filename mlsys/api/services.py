@@ -6,8 +6,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from mlsys.access.gate import Gate
 from mlsys.access.tokens import Tokens
+from mlsys.api.callers import Callers
 from mlsys.execution.backfill import BackfillService
 from mlsys.execution.backtest import BacktestService
 from mlsys.execution.service import JobService
@@ -33,6 +33,7 @@ class Limits:
     max_upload_bytes: int
     max_json_depth: int
     allowed_hosts: frozenset[str]
+    cors_origins: frozenset[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,7 @@ class Services:
     counted: Callable[[str, str, int, float], None]
     webhooks: Subscriptions
     sealer: Sealer
-    gate: Gate
+    callers: Callers
     tokens: Tokens
     limits: Limits
     version: str

@@ -7,7 +7,7 @@ from flask import Response, jsonify
 from flask.views import MethodView
 from flask_smorest import Blueprint
 
-from mlsys.api import callers, schemas
+from mlsys.api import schemas
 from mlsys.api.blueprints import resource
 from mlsys.api.services import Services
 
@@ -22,7 +22,7 @@ def build(services: Services) -> Blueprint:
         def get(self) -> Response:
             """Liveness, and the readiness of each part; details only for those who may read."""
             found = services.health() | {"version": services.version}
-            response = jsonify(found if callers.recognised(services.gate) else _outline(found))
+            response = jsonify(found if services.callers.recognised() else _outline(found))
             response.status_code = 503 if found["status"] == "down" else 200
             return response
 

@@ -75,6 +75,7 @@ def _serve(system: "System", config: Config, ready: Ready, leaving: Leaving) -> 
         threads=config.server.threads,
         max_body_bytes=config.server.max_body_bytes,
         max_upload_bytes=config.server.max_upload_bytes,
+        trusted_proxy=config.server.trusted_proxy,
         farewell=system.services.follower.close,
     )
     try:

@@ -62,6 +62,21 @@ class Server(Section):
         "Host names that requests may be addressed to, besides loopback and the bound name.",
         values.several(values.text("a host name", pattern=r"[^\s/,]+"), separator=","),
     )
+    trusted_proxy: str = key(
+        "",
+        "Address of a reverse proxy whose X-Forwarded-For, -Proto and -Host are believed; empty: nobody's.",
+        values.text("an address, or empty", pattern=r"|[0-9a-fA-F.:]+"),
+    )
+    cors_origins: tuple[str, ...] = key(
+        [],
+        "Origins of other sites whose pages may call from a browser, with tokens, as https://app.example.org.",
+        values.several(values.text("an origin like https://app.example.org", pattern=r"https?://[^\s/,*]+/?"), separator=","),
+    )
+    requests_per_minute: int = key(
+        12_000,
+        "Requests that one token, or an address without one, may make in a minute; more are answered 429. 0: any number.",
+        values.whole(0, 10**7),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -196,6 +211,11 @@ class Auth(Section):
         values.choice("auto", "always", "never"),
     )
     session_hours: float = key(12, "How long a browser stays logged in; never longer than its token lasts.", values.number(0.01, 8760))
+    failures_per_minute: int = key(
+        60,
+        "Tokens that are not valid that one address may show in a minute; more are answered 429. 0: any number.",
+        values.whole(0, 10**6),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -2,29 +2,29 @@
 
 from collections.abc import Callable, Collection
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, jsonify, redirect, render_template, request
 
 from mlsys import errors
-from mlsys.access.gate import Gate
+from mlsys.access.gate import Caller
 from mlsys.clock import rfc3339
 
 FORM = "application/x-www-form-urlencoded"
 
 
-def build(
-    *,
-    gate: Gate,
-    cookies: Collection[str],
-    token: Callable[[], str],
-    problem: Callable[[errors.MlsysError], Any],
-    changing: Collection[str],
-) -> Blueprint:
-    """``cookies``: the session's name behind TLS, and without; ``token``: the one that the request shows, in whatever way.
+class Door(Protocol):
+    """Opens a session with what the present request shows, and ends that of the present request."""
 
-    ``problem``: an error as programs get it; ``changing``: GETs that change state, which nobody is sent on to.
+    def log_in(self) -> tuple[Caller, str, datetime]: ...
+    def log_out(self) -> None: ...
+
+
+def build(*, door: Door, cookies: Collection[str], problem: Callable[[errors.MlsysError], Any], changing: Collection[str]) -> Blueprint:
+    """``cookies``: the session's name behind TLS, and without; ``problem``: an error as programs get it.
+
+    ``changing``: GETs that change state, which nobody is sent on to.
     """
     pages = Blueprint("login", __name__, template_folder="templates")
 
@@ -34,7 +34,7 @@ def build(
 
     @pages.post("/login")
     def log_in() -> Any:
-        caller, text, ends_at = gate.log_in(token())
+        caller, text, ends_at = door.log_in()
         onward = _onward(request.form.get("next", "/"), changing)
         told = {"scope": caller.scope, "actor": caller.actor, "expires_at": rfc3339(ends_at)}
         response: Any = redirect(onward, 303) if request.mimetype == FORM else jsonify(told)
@@ -44,8 +44,8 @@ def build(
     @pages.post("/logout")
     def log_out() -> Any:
         response: Any = redirect("/login", 303) if request.mimetype == FORM else Response(status=204)
+        door.log_out()
         for name in cookies:
-            gate.log_out(request.cookies.get(name, ""))
             response.delete_cookie(name, secure=request.is_secure, httponly=True, samesite="Lax")
         return response
 

@@ -199,7 +199,7 @@ def test_token__expired_is_refused_and_says_so(client: FlaskClient, world: World
     session = session_of(client, token)
     clock = MovingClock()
     clock.ahead = timedelta(hours=1)
-    monkeypatch.setattr(world.system.services.gate, "_clock", clock)
+    monkeypatch.setattr(world.system.services.callers._gate, "_clock", clock)
     answer = client.get("/runs", headers=bearer(token))
     assert (answer.status_code, "expired" in answer.text) == (401, True)
     client.set_cookie(callers.COOKIES[1], session)
@@ -381,7 +381,7 @@ def test_session__ends_with_its_token(client: FlaskClient, world: World) -> None
 def test_session__ends_by_itself(client: FlaskClient, world: World, tokens: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     session = session_of(client, tokens["read"])
     clock = MovingClock()
-    monkeypatch.setattr(world.system.services.gate, "_clock", clock)
+    monkeypatch.setattr(world.system.services.callers._gate, "_clock", clock)
     clock.ahead = timedelta(hours=11)
     assert client.get("/runs").status_code == 200
     clock.ahead = timedelta(hours=12)

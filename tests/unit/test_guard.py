@@ -1,9 +1,12 @@
 """Who may call: Host, Origin, Sec-Fetch-Site; and the headers of every answer."""
 
+from pathlib import Path
+
 import front
 import pytest
 from flask.testing import FlaskClient
 
+from mlsys import errors
 from mlsys.api.guard import host_name
 
 
@@ -122,3 +125,50 @@ def test_headers__are_on_every_answer(client: FlaskClient, path: str, status: in
 @pytest.mark.parametrize("path", ["/runs/%00", "/models/a%00b", "/models/x/versions/%00", "/%00"])
 def test_path__with_a_nul_is_refused(client: FlaskClient, path: str) -> None:
     assert front.errors_of(client.get(path)) == {"path": ["The text holds a NUL or half a surrogate pair."]}
+
+
+# -- other sites ----------------------------------------------------------------------------------------------------------------------
+
+APP = "https://app.example.org"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> FlaskClient:
+    system = front.unstarted(tmp_path_factory.mktemp("shared"), **{"server.cors_origins": [APP]})
+    return front.app_of(system).test_client()
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://app.example.org", f"{APP}.evil.example", f"{APP}:444", "*"])
+def test_cors__is_for_nobody_who_is_not_named(client: FlaskClient, shared: FlaskClient, origin: str) -> None:
+    asking = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    for one in (client, shared):
+        for answer in (one.options("/job/train", headers=asking), one.get("/openapi.json", headers={"Origin": origin})):
+            assert not [name for name, _ in answer.headers if name.startswith("Access-Control")]
+        assert one.post("/job/train", json={}, headers={"Origin": origin}).status_code == 403
+
+
+def test_cors__lets_pages_of_named_origins_call_without_cookies(shared: FlaskClient) -> None:
+    asked = shared.options("/job/train", headers={"Origin": APP, "Access-Control-Request-Method": "POST"})
+    assert asked.status_code == 204
+    assert "Authorization" in asked.headers["Access-Control-Allow-Headers"]
+    done = shared.post("/job/train", json={}, headers={"Origin": APP, "Sec-Fetch-Site": "cross-site"})
+    assert done.status_code == 422
+    for answer in (asked, done):
+        assert answer.headers["Access-Control-Allow-Origin"] == APP
+        assert "Origin" in answer.headers["Vary"]
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+@pytest.mark.parametrize("origin", ["*", "app.example.org", "https://", "https://app.example.org/path", "https://*.example.org"])
+def test_cors__takes_origins_only(tmp_path: Path, origin: str) -> None:
+    with pytest.raises(errors.ConfigError, match="cors_origins"):
+        front.unstarted(tmp_path, **{"server.cors_origins": [origin]})
+
+
+def test_headers__allow_nothing_that_is_not_needed(client: FlaskClient) -> None:
+    for path in ("/openapi.json", "/nowhere"):
+        headers = client.get(path).headers
+        assert "unsafe" not in headers["Content-Security-Policy"]
+        assert "form-action 'self'" in headers["Content-Security-Policy"]
+        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert headers["Referrer-Policy"] == "same-origin"

@@ -1,0 +1,49 @@
+"""How often a client asks, and how often it shows what is not valid, counted by the library ``limits`` in this process' memory.
+
+Windows of a minute: a client may use up its share in one burst. Each process counts for itself.
+"""
+
+import math
+import threading
+import time
+
+from limits import RateLimitItem, RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
+
+from mlsys import errors
+
+
+class Rates:
+    """``per_minute``: requests of one client; ``failures_per_minute``: wrong tokens from one address. 0: any number."""
+
+    def __init__(self, *, per_minute: int, failures_per_minute: int) -> None:
+        self._requests = RateLimitItemPerMinute(per_minute, namespace="requests") if per_minute else None
+        self._failures = RateLimitItemPerMinute(failures_per_minute, namespace="failures") if failures_per_minute else None
+        self._counters: FixedWindowRateLimiter | None = None
+        self._mutex = threading.Lock()
+
+    def count(self, client: str) -> None:
+        """Raises TooMany."""
+        if self._requests is not None and not self._limiter().hit(self._requests, client):
+            raise self._refusal(self._requests, client, "requests in a minute (server.requests_per_minute)")
+
+    def count_failure(self, address: str) -> None:
+        if self._failures is not None:
+            self._limiter().hit(self._failures, address)
+
+    def check_failures(self, address: str) -> None:
+        """Raises TooMany for an address that has shown too many."""
+        if self._failures is not None and not self._limiter().test(self._failures, address):
+            raise self._refusal(self._failures, address, "tokens that are not valid in a minute (auth.failures_per_minute)")
+
+    def _refusal(self, item: RateLimitItem, client: str, what: str) -> errors.TooMany:
+        ends_at = self._limiter().get_window_stats(item, client).reset_time
+        return errors.TooMany(f"More than {item.amount} {what}. Try again later.", retry_after=max(1, math.ceil(ends_at - time.time())))
+
+    def _limiter(self) -> FixedWindowRateLimiter:
+        """Made when first needed: its storage has a thread that forgets old counters."""
+        with self._mutex:
+            if self._counters is None:
+                self._counters = FixedWindowRateLimiter(MemoryStorage())
+            return self._counters
