@@ -12,12 +12,9 @@ import sqlalchemy as sa
 from prometheus_client import CollectorRegistry
 
 import mlsys
-from mlsys import declarations, health, sample
-from mlsys.access.gate import Gate
-from mlsys.access.rates import Rates
+from mlsys import declarations, entrance, health, sample
 from mlsys.access.tokens import Tokens
-from mlsys.api.callers import Callers
-from mlsys.api.services import Limits, Services
+from mlsys.api.services import Services
 from mlsys.clock import Clock, SystemClock
 from mlsys.config import Config
 from mlsys.events.signals import Signals
@@ -192,15 +189,9 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
             wake=dispatcher.wake,
         ),
         sealer=sealer,
-        callers=_callers(config, units, clock),
+        callers=entrance.callers(config, units=units, clock=clock),
         tokens=Tokens(units=units, clock=clock),
-        limits=Limits(
-            max_body_bytes=config.server.max_body_bytes,
-            max_upload_bytes=config.server.max_upload_bytes,
-            max_json_depth=config.server.max_json_depth,
-            allowed_hosts=frozenset(name.lower() for name in (config.server.host, *config.server.allowed_hosts)),
-            cors_origins=frozenset(config.server.cors_origins),
-        ),
+        limits=entrance.limits(config),
         version=mlsys.__version__,
     )
     return System(
@@ -220,14 +211,6 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
         data=data,
         watch=watch,
         verifier=Verifier(units=units, blobs=blobs, data=data.blobs),
-    )
-
-
-def _callers(config: Config, units: Units, clock: Clock) -> Callers:
-    return Callers(
-        gate=Gate(units=units, clock=clock, required=config.auth.required, session_life=timedelta(hours=config.auth.session_hours)),
-        rates=Rates(per_minute=config.server.requests_per_minute, failures_per_minute=config.auth.failures_per_minute),
-        max_depth=config.server.max_json_depth,
     )
 
 

@@ -15,11 +15,11 @@ from mlsys import errors
 
 
 class Rates:
-    """``per_minute``: requests of one client; ``failures_per_minute``: wrong tokens from one address. 0: any number."""
+    """``per_minute``: requests of one client; ``failed_logins_per_minute``: of one address. 0: any number."""
 
-    def __init__(self, *, per_minute: int, failures_per_minute: int) -> None:
+    def __init__(self, *, per_minute: int, failed_logins_per_minute: int) -> None:
         self._requests = RateLimitItemPerMinute(per_minute, namespace="requests") if per_minute else None
-        self._failures = RateLimitItemPerMinute(failures_per_minute, namespace="failures") if failures_per_minute else None
+        self._failures = RateLimitItemPerMinute(failed_logins_per_minute, namespace="logins") if failed_logins_per_minute else None
         self._counters: FixedWindowRateLimiter | None = None
         self._mutex = threading.Lock()
 
@@ -33,9 +33,9 @@ class Rates:
             self._limiter().hit(self._failures, address)
 
     def check_failures(self, address: str) -> None:
-        """Raises TooMany for an address that has shown too many."""
+        """Raises TooMany for an address that has failed too often."""
         if self._failures is not None and not self._limiter().test(self._failures, address):
-            raise self._refusal(self._failures, address, "tokens that are not valid in a minute (auth.failures_per_minute)")
+            raise self._refusal(self._failures, address, "failed logins in a minute (auth.failed_logins_per_minute)")
 
     def _refusal(self, item: RateLimitItem, client: str, what: str) -> errors.TooMany:
         ends_at = self._limiter().get_window_stats(item, client).reset_time

@@ -3,7 +3,6 @@
 import ipaddress
 from collections.abc import Callable
 from datetime import datetime
-from typing import TypeVar
 
 from flask import g, request
 
@@ -21,7 +20,6 @@ LOG_IN = (
     "Say who you are: Authorization: Bearer mlsys_... (the command line sends MLSYS_TOKEN; a browser logs in at /login). "
     "Whoever runs this server makes tokens with `mlsys token create`."
 )
-T = TypeVar("T")
 
 
 class Callers:
@@ -46,7 +44,13 @@ class Callers:
 
     def log_in(self) -> tuple[Caller, str, datetime]:
         """Opens a session with the token that the request shows: its caller, text and end. Raises Unauthorized, TooMany, Invalid."""
-        return self._checked(shown_at_login(max_depth=self._max_depth), self._gate.log_in)
+        text, address = shown_at_login(max_depth=self._max_depth), request.remote_addr or ""
+        self._rates.check_failures(address)
+        try:
+            return self._gate.log_in(text)
+        except errors.Unauthorized:
+            self._rates.count_failure(address)
+            raise
 
     def log_out(self) -> None:
         """Ends the session of the request, if it has one."""
@@ -71,16 +75,11 @@ class Callers:
         session = _session_text()
         return self._checked(session, self._gate.by_session) if session else None
 
-    def _checked(self, text: str, look: Callable[[str], T]) -> T:
-        """What the gate says of a credential. An address that guesses is made to wait; who was let in from there before is not."""
-        address = request.remote_addr or ""
+    def _checked(self, text: str, look: Callable[[str], Caller]) -> Caller:
+        """What the gate says of a credential. One that was not seen before counts as its address's: it costs a query."""
         if not self._gate.is_known(text):
-            self._rates.check_failures(address)
-        try:
-            return look(text)
-        except errors.Unauthorized:
-            self._rates.count_failure(address)
-            raise
+            self._rates.count(request.remote_addr or "")
+        return look(text)
 
     def _count(self, caller: Caller | None) -> None:
         """By token, else by address. Whoever needs no token is at home."""

@@ -211,10 +211,8 @@ class Auth(Section):
         values.choice("auto", "always", "never"),
     )
     session_hours: float = key(12, "How long a browser stays logged in; never longer than its token lasts.", values.number(0.01, 8760))
-    failures_per_minute: int = key(
-        60,
-        "Tokens that are not valid that one address may show in a minute; more are answered 429. 0: any number.",
-        values.whole(0, 10**6),
+    failed_logins_per_minute: int = key(
+        20, "Failed logins of one address in a minute; after them it is answered 429. 0: any number.", values.whole(0, 10**6)
     )
 
 

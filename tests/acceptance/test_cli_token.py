@@ -15,6 +15,12 @@ def place(tmp_path: Path) -> Place:
     return terminal.place(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A home for what changes nothing that others look at."""
+    return terminal.place(tmp_path_factory.mktemp("shared"))
+
+
 def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
@@ -44,12 +50,12 @@ def test_token__is_made_before_the_first_start_shown_once_and_taken_back(place: 
         (("token", "create", "a\nb"), "printable"),
     ],
 )
-def test_token__that_cannot_be_is_refused(place: Place, words: tuple[str, ...], told: str) -> None:
-    assert told in terminal.mlsys(place, *words, code=2)
+def test_token__that_cannot_be_is_refused(shared: Place, words: tuple[str, ...], told: str) -> None:
+    assert told in terminal.mlsys(shared, *words, code=2)
 
 
-def test_token__unknown_cannot_be_revoked(place: Place) -> None:
-    assert "mlsys token list" in terminal.mlsys(place, "token", "revoke", "nothing", code=1)
+def test_token__unknown_cannot_be_revoked(shared: Place) -> None:
+    assert "mlsys token list" in terminal.mlsys(shared, "token", "revoke", "nothing", code=1)
 
 
 def test_server__on_every_address_needs_a_token_and_serves_those_who_have_one(place: Place) -> None:
@@ -86,13 +92,26 @@ def _another_is_known_at_once_and_taken_back(place: Place, served: serving.Serve
     terminal.answered(place, "token", "revoke", other)
 
 
-def test_server__never_open_to_others_where_nobody_needs_a_token(place: Place) -> None:
-    terminal.answered(place, "token", "create", "me", "--scope", "admin")
-    found = serving.cli("serve", "--host", "0.0.0.0", "--port", "0", **place, MLSYS_AUTH__REQUIRED="never")
+def test_tokens__are_of_no_matter_where_they_are_not_needed(shared: Place) -> None:
+    terminal.answered(shared, "token", "create", "me", "--scope", "admin")
+    found = serving.cli("serve", "--host", "0.0.0.0", "--port", "0", **shared, MLSYS_AUTH__REQUIRED="never")
     assert found.returncode == 2
     assert "auth.required" in found.stderr
+    assert terminal.answered(shared, "runs")["items"] == [], "a command without a server"
 
 
-def test_commands__without_a_server_need_no_token(place: Place) -> None:
-    terminal.answered(place, "token", "create", "me", "--scope", "read")
-    assert terminal.answered(place, "runs")["items"] == []
+def test_proxy__that_is_trusted_says_who_calls_and_how(shared: Place) -> None:
+    """The calls of this test come from 127.0.0.1, where the proxy is said to be."""
+    token = terminal.answered(shared, "token", "create", "me")["token"]
+    told = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "mlsys.example.org"}
+    more = {"MLSYS_SERVER__ALLOWED_HOSTS": "mlsys.example.org", "MLSYS_AUTH__REQUIRED": "never"}
+    folders = {"config": shared["config"], "data": shared["data"]}
+    with serving.serve(shared["home"], **folders, MLSYS_SERVER__TRUSTED_PROXY="127.0.0.1", **more) as served:
+        assert served.call("GET", "/runs").status == 200
+        assert served.call("GET", "/runs", **told).status == 401, "a caller from elsewhere"
+        assert served.call("GET", "/runs", **told | {"X-Forwarded-Host": "evil.example"}).status == 400
+        answer = served.call("POST", "/login", {"token": token}, **told)
+        assert answer.headers["Set-Cookie"].startswith("__Host-mlsys_session=")
+    with serving.serve(shared["home"], **folders, **more) as served:
+        assert served.call("GET", "/runs", **told).status == 200, "what it says is not believed"
+        assert served.call("POST", "/login", {"token": token}, **told).headers["Set-Cookie"].startswith("mlsys_session=")

@@ -34,7 +34,7 @@ class MovingClock(SystemClock):
 @pytest.fixture(scope="module")
 def world(embedded_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     url = embedded_server.clone()
-    with front.started(tmp_path_factory.mktemp("access"), url, MODELS) as found:
+    with front.started(tmp_path_factory.mktemp("access"), url, MODELS, **{"auth.failed_logins_per_minute": 0}) as found:
         yield found
     embedded_server.drop(url)
 
