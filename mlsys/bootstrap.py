@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from prometheus_client import CollectorRegistry
 
 import mlsys
-from mlsys import declarations, entrance, health, sample
+from mlsys import declarations, entrance, health, sample, upkeep
 from mlsys.access.tokens import Tokens
 from mlsys.api.services import Services
 from mlsys.clock import Clock, SystemClock
@@ -136,7 +136,8 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
     noting = Noting()
     store = Store(units=units, clock=clock, leader=leader, firings=firings, noting=noting, launch=runner.launch, look=supervisor.look)
     scheduler = Scheduler(store=store, noting=noting, leader=leader, units=units, clock=clock, reconcile=scheduled.reconcile)
-    schema = Schema(migrator=Migrator(engine=engine), on_head=partial(_on_head, units, models, scheduler))
+    migrator = Migrator(engine=engine)
+    schema = Schema(migrator=migrator, on_head=partial(_on_head, units, models, scheduler))
     predictions = PredictionReader(units=units, blobs=blobs, engine=data.engine)
     accuracy = Accuracy(units=units, predictions=predictions, actuals=Actuals(units=units, ports=quiet))
     latest = Latest(units=units, accuracy=accuracy)
@@ -144,9 +145,12 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
     folders = {"home": config.home, "artifacts": _store(config)}
     registry.register(Process(engine=engine, leader=leader, scheduler=scheduler, runner=runner, workers=limits.workers, folders=folders))
     register_python(registry)
+    kept = upkeep.build(config, engine, migrator, units, clock, leader, presence, stores={"artifacts": blobs, "datasets": data.blobs})
     watch = Watch(degradation=Degradation(units=units, accuracy=accuracy), latest=latest, signals=signals)
     supervisor.watch(leader.thread, scheduler, *recovery.threads, *publisher.threads, *dispatcher.threads)
-    supervisor.watch(listening.thread, data.housekeeping.thread, watch.thread, *(() if database is None else (database.thread,)))
+    supervisor.watch(
+        listening.thread, data.housekeeping.thread, watch.thread, kept.keeper.thread, *(() if database is None else (database.thread,))
+    )
     services = Services(
         jobs=jobs,
         schedules=scheduled,
@@ -174,6 +178,7 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
                 "events": publisher.health,
                 "webhooks": dispatcher.health,
                 "listeners": listening.health,
+                "retention": kept.keeper.health,
                 "artifacts": partial(health.artifacts, blobs),
                 "home": partial(health.home, [config.home, *(() if database is None else (database.data,))]),
             },
@@ -211,6 +216,7 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
         data=data,
         watch=watch,
         verifier=Verifier(units=units, blobs=blobs, data=data.blobs),
+        upkeep=kept,
     )
 
 
@@ -223,7 +229,6 @@ def _dispatcher(config: Config, units: Units, clock: Clock, presence: Presence, 
         owner=presence.owner,
         alive=presence.alive,
         threads=config.webhooks.threads,
-        keep=timedelta(days=config.retention.deliveries_days),
     )
 
 

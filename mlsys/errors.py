@@ -115,6 +115,14 @@ class LostKey(Conflict):
     """A stored secret was encrypted by a key that this process does not have."""
 
 
+class Freed(Conflict):
+    """Stored bytes were given up by the rules of retention; the registry still tells what they were."""
+
+
+class BadArchive(MlsysError):
+    """A file is no whole backup that this mlsys can restore; nothing of it was used."""
+
+
 class BadData(MlsysError):
     """The data of a run is not fit for it. Never retried: the same data would fail again."""
 

@@ -263,6 +263,43 @@ class Model:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Freed:
+    """A version's stored bytes were given up: when, and by which rule."""
+
+    at: datetime
+    policy: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Freeable:
+    """A version whose stored bytes may go."""
+
+    model_version_id: str
+    model_name: str
+    version: int
+    artifact: Blob
+    twin: Blob
+
+    @property
+    def size(self) -> int:
+        """Bytes of its model and its twin."""
+        return sum({blob.sha256: blob.size for blob in (self.artifact, self.twin)}.values())
+
+
+@dataclass(kw_only=True)
+class Collected:
+    """What retention gave up, or would. ``bytes`` of the stored ``files``; ``waiting_bytes``: named by no row, too young to be removed."""
+
+    versions: list[Freeable] = field(default_factory=list)
+    files: int = 0
+    bytes: int = 0
+    waiting_bytes: int = 0
+    temporary_files: int = 0
+    run_log_lines: int = 0
+    deliveries: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelVersion:
     model_version_id: str
     model_name: str
@@ -276,6 +313,7 @@ class ModelVersion:
     metrics: Mapping[str, float]
     validation: Validation
     status: str
+    freed: Freed | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

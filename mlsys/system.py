@@ -22,6 +22,7 @@ from mlsys.monitoring.watch import Watch
 from mlsys.publishing.listeners import Listeners
 from mlsys.publishing.publisher import Publisher
 from mlsys.scheduling.scheduler import Scheduler
+from mlsys.storage import unfinished
 from mlsys.storage.artifacts import FolderBlobs
 from mlsys.storage.embedded import EmbeddedPostgres
 from mlsys.timetravel.datasets import DatasetService
@@ -30,6 +31,7 @@ from mlsys.timetravel.housekeeping import Housekeeping
 from mlsys.timetravel.locks import ReadingLocks
 from mlsys.timetravel.reader import Reader
 from mlsys.timetravel.verifying import Verifier
+from mlsys.upkeep import Upkeep
 from mlsys.webhooks.dispatcher import Dispatcher
 
 _log = logging.getLogger(__name__)
@@ -67,6 +69,7 @@ class System:
     data: "Data"
     watch: Watch
     verifier: Verifier
+    upkeep: Upkeep
     _started: list[Callable[[], None]] = field(default_factory=list)
 
     def start(self, *, recover: bool = True) -> None:
@@ -108,6 +111,7 @@ class System:
             self.dispatcher,
             self.data.housekeeping,
             self.watch,
+            self.upkeep.keeper,
         )
 
     def _number(self) -> None:
@@ -116,10 +120,12 @@ class System:
         self.publisher.number()
         self.leader.stop()
 
-    def start_database(self) -> None:
-        """Just the database, its schema as it stands: for commands about the schema itself."""
+    def start_database(self, *, restoring: bool = False) -> None:
+        """Just the database, its schema as it stands: for commands about the schema itself. Raises ConfigError for a home half restored."""
         try:
             make_home(self.config.home)
+            if not restoring:
+                unfinished.refuse(self.config.home)
             if self.database is not None:
                 self._started.append(self.database.stop)
                 self.database.start()

@@ -211,6 +211,13 @@ class ModelOut(RecordOut):
     versions = fields.Integer(metadata={"description": "How many versions there are."})
 
 
+class FreedOut(RecordOut):
+    record = records.Freed
+
+    at = Instant(metadata={"type": "string", "format": "date-time"})
+    policy = fields.String()
+
+
 class VersionOut(RecordOut):
     model_version_id = fields.String()
     model_name = fields.String()
@@ -222,6 +229,9 @@ class VersionOut(RecordOut):
     metrics = fields.Dict(values=fields.Float(allow_none=True))
     validation = fields.Nested(ValidationOut)
     status = fields.String(metadata={"enum": ["production", "candidate", "rejected", "archived"]})
+    freed = fields.Nested(
+        FreedOut, allow_none=True, metadata={"description": "When and by which rule its stored model was given up; null: it is there."}
+    )
 
 
 class PromotionOut(RecordOut):

@@ -29,6 +29,9 @@ COMMANDS = {
     "webhooks": ("webhooks", "Who is told of which events: list, add, show, change, test, rotate, replay, remove."),
     "verify": ("verify", "Check promotion chains and stored files against their hashes."),
     "token": ("tokens", "Access tokens: create, list, revoke; on the database itself, without a server."),
+    "backup": ("backup", "Everything into one file, also while mlsys serves."),
+    "restore": ("restore", "A home anew from a backup."),
+    "gc": ("gc", "Free the stored models of old versions, and what else retention gives up."),
     "db": ("db", "Move the database's schema: upgrade, downgrade, current."),
     "check-config": ("check_config", "Check the configuration and print what is in force."),
 }

@@ -17,7 +17,8 @@ from mlsys.cli.options import as_json, configured, read_config
 from mlsys.config import Config
 
 if TYPE_CHECKING:
-    from mlsys.timetravel.verifying import Report, Verifier
+    from mlsys.system import System
+    from mlsys.timetravel.verifying import Report
 
 
 @click.command(help="Check promotion chains, stored models, data files and predictions against their hashes. Exit 1 on any fault.")
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 def verify(config_file: Path | None, home: Path | None, json_: bool) -> None:
     config = read_config(config_file, home)
     logs.configure(config, quiet=True)
-    with _verifier(config) as check, tables.counting("verify", quiet=json_) as show:
-        report = check(show)
+    with at_head(config) as system, tables.counting("verify", quiet=json_) as show:
+        report = system.verifier(show)
     if json_:
         click.echo(json.dumps({"ok": not report.faults, **asdict(report)}, indent=2))
     else:
@@ -37,18 +38,19 @@ def verify(config_file: Path | None, home: Path | None, json_: bool) -> None:
 
 
 @contextmanager
-def _verifier(config: Config) -> "Iterator[Verifier]":
+def at_head(config: Config) -> "Iterator[System]":
+    """A system with its database and nothing else at work. Raises Conflict when that is not at this release's revision."""
     from mlsys import bootstrap
     from mlsys.storage.migrate import Migrator
 
     system = bootstrap.build(config)
     system.start_database()
     try:
-        migrator = Migrator(engine=system.engine)
+        migrator = Migrator(engine=system.engine)  # to look, and no more: the system's own schema writes the models once it is at head
         current = migrator.current()
         if current != migrator.head:
             raise errors.Conflict(f"The database is at revision {current or 'none'}, this mlsys at {migrator.head}. Run: mlsys db upgrade")
-        yield system.verifier
+        yield system
     finally:
         system.stop()
 

@@ -185,6 +185,19 @@ class Retention(Section):
     deliveries_days: float = key(
         30, "How long delivered events stay in the log of deliveries; others stay until they are delivered.", values.number(0.001, 36_500)
     )
+    run_logs_days: float = key(90, "How long log lines of runs are kept; the runs themselves stay.", values.number(0.001, 36_500))
+    keep_versions: int = key(
+        20,
+        "Of each model so many of the newest versions keep their stored model; what was ever promoted always does.",
+        values.whole(1, 10**6),
+    )
+    keep_version_days: float = key(90, "Younger versions keep their stored model as well.", values.number(0, 36_500))
+    gc_hours: float = key(
+        0, "How often a server frees the stored models of other versions by itself; 0: only `mlsys gc` does.", values.number(0, 8760)
+    )
+    leftover_hours: float = key(
+        6, "How long stored bytes that nothing names are left alone, which a running job may be about to name.", values.number(0, 8760)
+    )
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -16,9 +16,10 @@ from mlsys.execution.evidence import Aside, Witness
 from mlsys.execution.runner import Conclusion
 from mlsys.pipelines.base import Ports, Reporter
 from mlsys.records import ModelVersion, PredictOutcome, Run, TrainOutcome
+from mlsys.registry import production
 from mlsys.registry.unit_of_work import Units
 
-CANNOT = (errors.DamagedArtifact, errors.BadData, errors.Invalid, errors.NotFound, errors.ConfigError, errors.Unavailable)
+CANNOT = (errors.DamagedArtifact, errors.BadData, errors.Invalid, errors.NotFound, errors.ConfigError, errors.Unavailable, errors.Freed)
 
 
 class ReplayHandler:
@@ -67,6 +68,7 @@ class _Again:
 
         with self._units() as unit:
             version = unit.versions.get(self._result["model_version_id"])
+        production.refuse_freed(version)
         self._recorded = self._recorded or dict(version.spec.get("environment") or {})
         model, twin = self._models(version)
         champions = evidence.champions_of(self._result)
@@ -89,11 +91,13 @@ class _Again:
 
         with self._units() as unit:
             kept = unit.inventory.predictions(self._run.id)
+            version = unit.versions.get(self._run.spec["model_version_id"])
         if not kept:
             return {
                 "verdict": "cannot_replay",
                 "reason": f"The rows of run {self._run.id} were not kept; there is nothing to compare with.",
             }
+        production.refuse_freed(version)
         self._read(self._run.spec["artifact_sha256"], f"the artifact of version {self._run.spec['model_version_id']}")
         recorded = comparing.read_rows(self._read(kept[-1].sha256, f"the {kept[-1].owner}"))
         issued_at = self._run.started_at or self._run.created_at

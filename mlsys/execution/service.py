@@ -115,6 +115,7 @@ class JobService:
 
     def _version(self, unit: UnitOfWork, request: PredictRequest, *, timezone: str) -> ModelVersion:
         if request.model_version_id is not None:
+            unit.lock_model(request.model_name, shared=True)
             return production.named(unit, request.model_version_id, request.model_name)
         found = requests.first_cut(request, "model_at", "time_travel_date", timezone=timezone)
         at = found[1] if found else None

@@ -11,6 +11,7 @@ from mlsys import errors
 from mlsys.execution import handlers, sources
 from mlsys.pipelines.base import Ports
 from mlsys.records import Explained, Json, ModelVersion, Run, Window
+from mlsys.registry import production
 from mlsys.registry.unit_of_work import Units
 
 if TYPE_CHECKING:
@@ -25,10 +26,11 @@ class Explainer:
         self._ports = ports
 
     def importances(self, version: ModelVersion) -> Explained:
-        """Raises DamagedArtifact."""
+        """Raises DamagedArtifact, Freed."""
         with self._units() as unit:
             found, run = unit.importances.find(version.model_version_id), unit.runs.get(version.run_id)
         if found is None:
+            production.refuse_freed(version)
             found = self._computed(version, run)
             if found["permutation"] is not None:
                 with self._units() as unit:
@@ -39,10 +41,11 @@ class Explainer:
     def prediction(self, version: ModelVersion, at: datetime, series: tuple[Any, ...], *, known_at: datetime | None) -> Json:
         """What adds up to the forecast of ``at`` by the data known at ``known_at`` (None: now).
 
-        Raises Invalid({"timestamp"|"series"|"data_at": ...}), BadData's kin.
+        Raises Invalid({"timestamp"|"series"|"data_at": ...}), Freed, BadData's kin.
         """
         from mlsys.pipelines import artifact, explaining
 
+        production.refuse_freed(version)
         ports = self._ports()
         with self._units() as unit:
             definition = sources.settled(unit, version.spec["definition"])

@@ -42,11 +42,13 @@ class Delivery:
 
 
 _d, _a, _q, _e = tables.deliveries.c, tables.delivery_attempts.c, tables.event_sequence.c, tables.events.c
+_IS_OLD = """(state = 'delivered' AND finished_at < :before)
+        OR (created_at < :before AND webhook_id NOT IN (SELECT webhook_id FROM webhook_state))"""
+_OLD = sa.text(f"SELECT count(*) FROM deliveries WHERE {_IS_OLD}")
 _PURGE = sa.text(
-    """
+    f"""
 WITH old AS (
-    SELECT id FROM deliveries WHERE (state = 'delivered' AND finished_at < :before)
-        OR (created_at < :before AND webhook_id NOT IN (SELECT webhook_id FROM webhook_state))
+    SELECT id FROM deliveries WHERE {_IS_OLD}
     ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
 ), attempts AS (
     DELETE FROM delivery_attempts WHERE delivery_id IN (SELECT id FROM old)
@@ -105,6 +107,10 @@ class DeliveryLog:
         """Whether anything has arrived there since."""
         query = sa.exists().where(_d.webhook_id == webhook_id, _d.state == "delivered", _d.finished_at >= instant)
         return bool(self._connection.scalar(sa.select(query)))
+
+    def old(self, *, before: datetime) -> int:
+        """How many rows purge() would remove, all in all."""
+        return int(self._connection.execute(_OLD, {"before": before}).scalar_one())
 
     def purge(self, *, before: datetime, limit: int) -> int:
         """Removes what arrived before an instant, and what was meant for endpoints that are no more; how many rows."""

@@ -1,6 +1,6 @@
 """What the registries name: promotion entries as they lie, and every stored file that a row refers to. For verification and replay."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,10 @@ from mlsys.events import types
 from mlsys.storage import tables
 
 _v, _f, _k = tables.model_versions.c, tables.dataset_files.c, tables.predictions.c
+_FREED = sa.exists().where(tables.freed_blobs.c.model_version_id == _v.model_version_id)
 _MANY = 5000
+REMOVALS = 0x6D6C7379_00000002
+"""Advisory lock ("mlsy" 2): shared by backups, which want every blob to stay; taken for a moment by whoever removes some."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +41,19 @@ class InventoryRepository:
         rows = self._connection.execute(query.where(tables.events.c.type.in_([types.MODEL_PROMOTED, types.MODEL_DEMOTED])))
         return [(row[0], row[1], row[2]) for row in rows]
 
-    def artifacts(self) -> list[Named]:
-        """Two for each version: the model, and its twin for comparisons."""
-        rows = self._connection.execute(sa.select(_v.model_version_id, _v.model_name, _v.artifact, _v.twin).order_by(_v.seq))
+    def may_remove(self) -> bool:
+        """Whether stored files may be removed in this transaction: not while a backup is being made."""
+        return bool(self._connection.execute(sa.text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": REMOVALS}).scalar_one())
+
+    def hashes(self, store: str, *, without: Collection[str] = ()) -> set[str]:
+        """Of all files of a store, "artifacts" or "datasets", that a row names; as if the versions ``without`` had been freed."""
+        named = self.data_files() if store == "datasets" else [*self.artifacts(without=without), *self.predictions()]
+        return {one.sha256 for one in named}
+
+    def artifacts(self, *, without: Collection[str] = ()) -> list[Named]:
+        """Two for each version, unless they were freed: the model, and its twin for comparisons."""
+        query = sa.select(_v.model_version_id, _v.model_name, _v.artifact, _v.twin).where(~_FREED).order_by(_v.seq)
+        rows = self._connection.execute(query.where(_v.model_version_id.not_in(without)) if without else query)
         return [
             Named(owner=f"{word} of version {id} of model {model}", sha256=blob["sha256"], size=blob["size"])
             for id, model, artifact, twin in rows

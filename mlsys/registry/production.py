@@ -52,11 +52,25 @@ def lock(unit: UnitOfWork, model_name: str) -> None:
 
 
 def named(unit: UnitOfWork, version_id: str, model_name: str) -> ModelVersion:
-    """The version that a request names. Raises Invalid when this model has no such version."""
+    """The version that a request names. Raises Invalid when this model has no such version, Freed when it has no bytes any more.
+
+    The caller holds the model's lock, shared will do, so that it has them until the transaction ends.
+    """
     try:
-        return unit.versions.get(version_id, model_name=model_name)
+        version = unit.versions.get(version_id, model_name=model_name)
     except errors.NotFound as error:
         raise errors.Invalid({"model_version_id": error.message}) from None
+    refuse_freed(version)
+    return version
+
+
+def refuse_freed(version: ModelVersion) -> None:
+    """Raises Freed for a version whose stored model was given up."""
+    if version.freed is not None:
+        raise errors.Freed(
+            f"The stored model of version {version.model_version_id} was freed on {rfc3339(version.freed.at)} by the rules of retention: "
+            f"{version.freed.policy}. What it was is still told; to use it, train it again (POST /runs/{version.run_id}/retry)."
+        )
 
 
 def enact(unit: UnitOfWork, model_name: str, version_id: str, *, action: PromotionAction, actor: str, reason: str | None) -> Promotion:

@@ -24,6 +24,7 @@ from mlsys.registry.inventory import InventoryRepository
 from mlsys.registry.models import ModelRepository
 from mlsys.registry.predictions import PredictionRepository
 from mlsys.registry.promotions import PromotionRepository
+from mlsys.registry.retention import RetentionRepository
 from mlsys.registry.runs import RunRepository
 from mlsys.registry.schedules import ScheduleRepository
 from mlsys.registry.tokens import TokenRepository
@@ -70,6 +71,7 @@ class UnitOfWork:
     inventory: InventoryRepository
     tokens: TokenRepository
     figures: FigureRepository
+    retention: RetentionRepository
 
     def __init__(
         self,
@@ -109,6 +111,7 @@ class UnitOfWork:
         self.inventory = InventoryRepository(connection=connection)
         self.tokens = TokenRepository(connection=connection, clock=self._clock)
         self.figures = FigureRepository(connection=connection, clock=self._clock)
+        self.retention = RetentionRepository(connection=connection, clock=self._clock)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -129,9 +132,13 @@ class UnitOfWork:
         written, self.events.written = self.events.written, []
         self._signals.announce(written)
 
-    def lock_model(self, name: str) -> None:
-        """Waits for any other unit that adds versions or promotions of this model; held to the end of the transaction."""
-        self._connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtextextended('model:' || :name, 0))"), {"name": name})
+    def lock_model(self, name: str, *, shared: bool = False) -> None:
+        """Waits for any other unit that adds versions or promotions of this model, or frees some; held to the end of the transaction.
+
+        ``shared``: for who only needs a version to stay as it is.
+        """
+        text = f"SELECT pg_advisory_xact_lock{'_shared' if shared else ''}(hashtextextended('model:' || :name, 0))"
+        self._connection.execute(sa.text(text), {"name": name})
 
     def guard(self, epoch: int) -> None:
         """Refuses this transaction unless the leader of ``epoch`` still leads, and lets no other begin before it has ended.

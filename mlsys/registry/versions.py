@@ -6,11 +6,12 @@ from dataclasses import asdict
 from datetime import datetime
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 
 from mlsys import errors
 from mlsys.clock import Clock
 from mlsys.ids import new_id
-from mlsys.records import Blob, Json, ModelVersion, TrainOutcome, Validation, Verdict
+from mlsys.records import Blob, Freed, Json, ModelVersion, TrainOutcome, Validation, Verdict
 from mlsys.registry.pages import Page, page
 from mlsys.storage import tables
 
@@ -34,7 +35,14 @@ _STATUS = sa.case(
     (_v.validation["decision"].astext == "rejected", "rejected"),
     else_="candidate",
 ).label("status")
-_VERSION = sa.select(tables.model_versions, _STATUS)
+_f = tables.freed_blobs.c
+_FREED = (
+    sa.select(sa.func.jsonb_build_object("at", _f.at, "policy", _f.policy, type_=JSONB))
+    .where(_f.model_version_id == _v.model_version_id, _f.part == "artifact")
+    .scalar_subquery()
+    .label("freed")
+)
+_VERSION = sa.select(tables.model_versions, _STATUS, _FREED)
 _ONE = _VERSION.where(_v.model_version_id == sa.bindparam("id"))
 _IN_PRODUCTION = _VERSION.where(
     _v.model_version_id
@@ -101,7 +109,13 @@ def _version(row: sa.RowMapping) -> ModelVersion:
         artifact=Blob(**row["artifact"]),
         twin=Blob(**row["twin"]),
         validation=_validation(row["validation"]),
+        freed=_freed(row["freed"]),
     )
+
+
+def _freed(data: Mapping[str, str] | None) -> Freed | None:
+    """In PostgreSQL's JSON an instant is ISO 8601, in the session's zone: UTC."""
+    return None if data is None else Freed(at=datetime.fromisoformat(data["at"]), policy=data["policy"])
 
 
 def _validation(data: Mapping[str, object]) -> Validation:

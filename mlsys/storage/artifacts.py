@@ -1,5 +1,6 @@
 """Content-addressed blobs in a folder: the name of a blob is the sha256 of its bytes. What the bytes mean is not known here."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -57,7 +58,7 @@ class FolderBlobs:
         """Stores the bytes durably and returns their address; the same again change nothing. Raises Unavailable (a full disk, say)."""
         sha256 = hashlib.sha256(data).hexdigest()
         path = self.path(sha256)
-        if not self._holds(path, sha256):
+        if not (self._holds(path, sha256) and _touched(path)):
             durable.write(path, data, what="The artifact store")
         return Blob(sha256=sha256, size=len(data), uri=path.as_uri())
 
@@ -112,21 +113,38 @@ class FolderBlobs:
             if _SHA256.fullmatch(path.parent.name + path.name):
                 yield path.parent.name + path.name
 
-    def untouched(self, *, seconds: float) -> list[str]:
-        """Hashes of blobs not written to for so long; temporary files of that age, which a killed writer left, are removed on the way."""
-        oldest = time.time() - seconds
-        found = []
-        for path in [*self.folder.glob(".*"), *self.folder.glob("??/*"), *self.folder.glob("??/.*")]:
-            try:
-                if not path.is_file() or path.stat().st_mtime > oldest:
-                    continue
-                if path.name.startswith("."):
-                    path.unlink()
-                else:
-                    found.append(path.parent.name + path.name)
-            except FileNotFoundError:  # another process was first
-                continue
-        return found
+    def stored_since(self) -> Iterator[tuple[str, int, float]]:
+        """(sha256, size in bytes, when its bytes were last stored, as of time.time()) of all blobs that are there."""
+        for path in self.folder.glob("??/*"):
+            with contextlib.suppress(FileNotFoundError):  # another process was first
+                if _SHA256.fullmatch(path.parent.name + path.name):
+                    found = path.stat()
+                    yield path.parent.name + path.name, found.st_size, found.st_mtime
+
+    def unfinished(self, *, seconds: float) -> Iterator[Path]:
+        """Temporary files of that age: a killed writer left them."""
+        for path in [*self.folder.glob(".*"), *self.folder.glob("??/.*")]:
+            with contextlib.suppress(FileNotFoundError):
+                if path.is_file() and path.stat().st_mtime <= time.time() - seconds:
+                    yield path
+
+    def remove_untouched(self, sha256: str, *, seconds: float) -> bool:
+        """Removes a blob unless somebody has stored the same bytes meanwhile, who will name it in a moment.
+
+        It is put aside first: from then on whoever stores those bytes writes them anew.
+        """
+        path = self.path(sha256)
+        aside = path.with_name(f".removed.{secrets.token_hex(4)}")
+        try:
+            path.rename(aside)
+        except FileNotFoundError:
+            return False
+        young = aside.stat().st_mtime > time.time() - seconds
+        if young:
+            with contextlib.suppress(FileExistsError):
+                os.link(aside, path)
+        aside.unlink()
+        return not young
 
     def get(self, sha256: str) -> bytes:
         """The bytes. Raises DamagedArtifact when they are missing or no longer match their hash."""
@@ -161,3 +179,12 @@ class FolderBlobs:
         if not _SHA256.fullmatch(sha256):
             raise errors.DamagedArtifact("That is not the address of a stored file.")
         return self.folder / sha256[:2] / sha256[2:]
+
+
+def _touched(path: Path) -> bool:
+    """Says that the bytes were stored again just now; False when they have just been removed."""
+    try:
+        os.utime(path)
+    except OSError:
+        return False
+    return True

@@ -38,7 +38,27 @@ class Migrator:
     def current(self) -> str | None:
         """The revision that the database stands at; None: empty. Raises Conflict when a newer mlsys made it."""
         with translated(), self._engine.connect() as connection:
-            return self._current(connection)
+            return self.standing(connection)
+
+    def standing(self, connection: sa.Connection) -> str | None:
+        """current() as the caller's transaction sees it."""
+        found: str | None = MigrationContext.configure(connection, opts={"version_table": "mlsys_revision"}).get_current_revision()
+        if found is not None and found not in self.revisions:
+            raise errors.Conflict(
+                f"The database stands at revision {found}, which this mlsys does not know: a newer one made it. Install that one."
+            )
+        return found
+
+    def start_over(self, connection: sa.Connection, to: str) -> None:
+        """In the caller's transaction: everything is undone, rows and all, and made anew up to ``to``. Raises Invalid."""
+        target = self._known(to)
+        if self._locked(connection) is not None:
+            self._run(connection, command.downgrade, BASE)
+        self._run(connection, command.upgrade, target)
+
+    def rise(self, connection: sa.Connection) -> None:
+        """In the caller's transaction, to head."""
+        self._run(connection, command.upgrade, self.head)
 
     def upgrade(self, to: str | None = None) -> tuple[str | None, str | None]:
         """To ``to`` (default: head); one already reached changes nothing. Returns (from, to). Raises Invalid for an unknown revision."""
@@ -47,7 +67,7 @@ class Migrator:
             before = self._locked(connection)
             if before is None or self.revisions.index(before) < self.revisions.index(target):
                 self._run(connection, command.upgrade, target)
-            return before, self._current(connection)
+            return before, self.standing(connection)
 
     def downgrade(self, to: str, *, force: bool = False) -> tuple[str | None, str | None]:
         """Undoes everything down to ``to``, itself included. Raises Conflict when rows would be lost, unless ``force``."""
@@ -59,12 +79,12 @@ class Migrator:
                 if not force:
                     self._refuse_loss(connection, undone)
                 self._run(connection, command.downgrade, self.revisions[index - 1] if index else BASE)
-            return before, self._current(connection)
+            return before, self.standing(connection)
 
     def _locked(self, connection: sa.Connection) -> str | None:
         connection.execute(sa.text("SET LOCAL statement_timeout = 0"))  # waiting for another migration may take long
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-        return self._current(connection)
+        return self.standing(connection)
 
     def _refuse_loss(self, connection: sa.Connection, undone: list[str]) -> None:
         tables = [table for name in undone for table in self._script.get_revision(name).module.LOSES]
@@ -84,11 +104,3 @@ class Migrator:
         if revision not in self.revisions:
             raise errors.Invalid({"version": f"There is no revision {revision!r}; known are {', '.join(self.revisions)}."})
         return revision
-
-    def _current(self, connection: sa.Connection) -> str | None:
-        found: str | None = MigrationContext.configure(connection, opts={"version_table": "mlsys_revision"}).get_current_revision()
-        if found is not None and found not in self.revisions:
-            raise errors.Conflict(
-                f"The database stands at revision {found}, which this mlsys does not know: a newer one made it. Install that one."
-            )
-        return found

@@ -289,3 +289,14 @@ delivery_attempts = Table(
     Column("error", Text),
     Column("next_attempt_at", _INSTANT),
 )
+freed_blobs = Table(
+    "freed_blobs",
+    metadata,
+    Column("seq", BigInteger, primary_key=True),
+    Column("model_version_id", Text),
+    Column("part", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("policy", Text, nullable=False),
+    Column("at", _INSTANT, nullable=False),
+)

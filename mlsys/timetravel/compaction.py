@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 FEWEST = 8  # files of like size are worth it
 SMALLEST = 1000
 LARGEST = 4_000_000
-LEFT_OVER_SECONDS = 6 * 3600
 
 
 class Compactor:
@@ -52,12 +51,12 @@ class Compactor:
             return self._commit(name, group, written)
 
     def purge(self, name: str) -> int:
-        """Removes replaced files that nobody reads any more, oldest generation first; returns how many."""
+        """Removes replaced files that nobody reads any more, oldest generation first; returns how many. None while a backup is made."""
         removed = 0
         while True:
             with self._units() as unit:
                 waiting = unit.datasets.replaced(name)
-                if not waiting:
+                if not waiting or not unit.inventory.may_remove():
                     return removed
                 generation = waiting[0][0]
                 if not unit.datasets.unread(name, unit.datasets.generation_before(name, generation)):
@@ -67,18 +66,6 @@ class Compactor:
                     unit.datasets.freed(file)
                     removed += 1
                 unit.commit()
-
-    def sweep(self, *, seconds: float = LEFT_OVER_SECONDS) -> int:
-        """Removes what killed writers left: temporary files, and blobs that no manifest names; both only when so long untouched."""
-        candidates = self._blobs.untouched(seconds=seconds)
-        if not candidates:
-            return 0
-        with self._units() as unit:
-            known = unit.datasets.referenced(candidates)
-        left = [sha256 for sha256 in candidates if sha256 not in known]
-        for sha256 in left:
-            self._blobs.remove(sha256)
-        return len(left)
 
     def _commit(self, name: str, group: Sequence[DataFile], written: "Written") -> int:
         with self._units() as unit:

@@ -1,8 +1,6 @@
-"""The thread that keeps data sets in order: compacts what was appended to, removes what was replaced, sweeps what was left behind."""
+"""The thread that keeps data sets in order: compacts what was appended to, removes what was replaced."""
 
 import logging
-import math
-import time
 
 from mlsys import errors
 from mlsys.registry.unit_of_work import Units
@@ -11,7 +9,6 @@ from mlsys.worker import Worker
 
 _log = logging.getLogger(__name__)
 EVERY_SECONDS = 60.0
-SWEEP_EVERY_SECONDS = 3600.0
 
 
 class Housekeeping:
@@ -21,7 +18,6 @@ class Housekeeping:
         self._units = units
         self._compactor = compactor
         self._worker = Worker(name="housekeeping", round=self.round, every=EVERY_SECONDS)
-        self._swept = -math.inf
         self.thread = self._worker.thread
         self.start, self.stop, self.wake = self._worker.start, self._worker.stop, self._worker.wake
 
@@ -31,9 +27,6 @@ class Housekeeping:
             names = unit.datasets.names()
         for name in names:
             self._keep(name)
-        if time.monotonic() - self._swept > SWEEP_EVERY_SECONDS:
-            self._compactor.sweep()
-            self._swept = time.monotonic()
         return False
 
     def _keep(self, name: str) -> None:

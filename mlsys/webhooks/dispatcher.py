@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 from structlog import contextvars
@@ -33,7 +32,6 @@ _ADVANCE = 0.1  # for an endpoint that had as much under way as it may
 _GATHER = 0.02
 _AGAIN = 0.5
 _SWEEP = 5.0
-_PURGE = 600.0
 _STEP, _MOST = 100, 1000  # events that an endpoint's rows are made of at once, and rows it may have under way
 _BATCH = 512
 _GRACE = 5.0  # for attempts on their way when the process stops
@@ -56,7 +54,7 @@ class _Every:
 
 
 class Dispatcher:
-    """``owner`` names this process, ``alive`` tells which of all are. ``keep``: how long what has arrived is remembered."""
+    """``owner`` names this process, ``alive`` tells which of all are."""
 
     def __init__(
         self,
@@ -68,7 +66,6 @@ class Dispatcher:
         owner: int,
         alive: Callable[[], Sequence[int]],
         threads: int,
-        keep: timedelta,
     ) -> None:
         self._units = units
         self._clock = clock
@@ -76,7 +73,6 @@ class Dispatcher:
         self._attempter = attempter
         self._owner = owner
         self._alive = alive
-        self._keep = keep
         self._lanes: Lanes[Claimed] = Lanes(threads=threads, send=self._send)
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._unnoted: list[Answer] = []
@@ -85,7 +81,7 @@ class Dispatcher:
         self._woken = threading.Event()
         self._thread = Supervised(name="webhooks", run=self._run)
         self.threads = (self._thread, *self._lanes.threads)
-        self._sweeping, self._purging, self._advancing = _Every(_SWEEP), _Every(_PURGE), _Every(_ADVANCE)
+        self._sweeping, self._advancing = _Every(_SWEEP), _Every(_ADVANCE)
         self._done = time.monotonic()
 
     def start(self) -> None:
@@ -156,8 +152,6 @@ class Dispatcher:
 
     def _round(self) -> bool:
         """Whether there may be more to do at once."""
-        if self._purging.due():
-            self._purge()
         if self._sweeping.due():
             self._sweep()
         going = self._claim()
@@ -247,16 +241,6 @@ class Dispatcher:
         unit.events.append(types.WEBHOOK_DISABLED, data)
         self._lanes.drop(claimed.webhook_id)
         _log.warning("webhook %s is disabled: %s", claimed.webhook_id, told["reason"])
-
-    def _purge(self) -> None:
-        """What arrived longer ago than is to be remembered."""
-        before = self._clock.now() - self._keep
-        more = True
-        while more and not self._thread.stopping.is_set():
-            with self._units() as unit:
-                unit.webhooks.forget_secrets()
-                more = unit.delivery_log.purge(before=before, limit=1000) == 1000
-                unit.commit()
 
     def _send(self, claimed: Claimed) -> None:
         """One attempt, in a thread of the lanes."""

@@ -17,6 +17,8 @@ import appender
 import front
 import pytest
 
+from mlsys.records import Collected
+from mlsys.retention.leftovers import Sweeper
 from mlsys.timetravel import declaring
 from mlsys.timetravel.asof import Ask
 from mlsys.timetravel.compaction import Compactor
@@ -64,7 +66,7 @@ def clean(world: front.World) -> None:
     parts = {"units": service._units, "blobs": service._blobs, "engine": service._engine, "reader": service._reader}
     compactor = Compactor(**parts, fewest=3)
     compactor.purge("plant")
-    compactor.sweep(seconds=-1)
+    Sweeper(units=service._units, stores={"datasets": service._blobs}).sweep(Collected(), seconds=-1)
     present = {path for path in service._blobs.folder.rglob("*") if path.is_file()}
     with world.system.data.reader.snapshot("plant") as snapshot:
         assert present == {one.path for one in snapshot.stored}

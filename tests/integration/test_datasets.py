@@ -12,8 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
-from mlsys.storage.artifacts import FolderBlobs
-
 SOLAR = {"name": "plant", "timestamp": "time", "columns": {"power": "number", "wind": "number"}}
 PARQUET = "application/vnd.apache.parquet"
 
@@ -275,20 +273,6 @@ def test_job__data_set_that_does_not_fit(world: front.World) -> None:
         assert list(front.errors_of(world.client.post("/job/train", json=front.TRAIN | {"dataset": name}))) == ["dataset"]
     both = world.client.post("/job/train", json=front.TRAIN | {"dataset": "other", "file_path": "hourly.parquet"})
     assert list(front.errors_of(both)) == ["dataset"]
-
-
-def test_sweep__removes_only_what_nobody_names(world: front.World) -> None:
-    make(world)
-    append(world, [row(0, 1.0)])
-    blobs: FolderBlobs = world.system.data.service._blobs
-    left = blobs.put(b"left by a killed writer")
-    (blobs.folder / ".incoming.abc").write_bytes(b"half")
-    compactor = world.system.data.housekeeping._compactor
-    assert compactor.sweep(seconds=3600) == 0
-    assert compactor.sweep(seconds=-1) == 1
-    assert not blobs.path(left.sha256).exists()
-    assert not list(blobs.folder.glob(".incoming*"))
-    assert len(rows(world)) == 1
 
 
 def send(world: front.World, frame: pd.DataFrame) -> Any:

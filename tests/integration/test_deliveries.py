@@ -379,7 +379,7 @@ def test_retention__takes_what_was_delivered_and_nothing_else(make: Make) -> Non
         connection.execute(
             sa.text("UPDATE deliveries SET created_at = created_at - interval '31 days', finished_at = finished_at - interval '31 days'")
         )
-    world.system.dispatcher._purge()
+    world.system.upkeep.collector.tidy()
     assert deliveries(world.client, good["id"], state="delivered") == []
     assert len(deliveries(world.client, bad["id"])) == 3
     with world.system.engine.connect() as connection:
