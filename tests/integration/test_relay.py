@@ -1,12 +1,15 @@
 """A relay hands every event to its sink, in order, at least once: through failures, restarts and a change of the leader."""
 
+import threading
 from collections.abc import Sequence
 
+import pytest
 from publishing import append, running
 from serving import until
 
 from mlsys.events.sinks import EventSink
 from mlsys.events.types import SequencedEvent
+from mlsys.publishing import relay
 from mlsys.registry.unit_of_work import Units
 
 
@@ -56,6 +59,20 @@ def test_relay__sends_again_what_failed_and_tells_of_it_without_the_text(databas
         sink.failing = False
         until(lambda: node.publisher.health()["sinks"]["failing"]["behind"] == 0)
     assert set(sink.names) == {"a", "b"}
+
+
+def test_relay__whose_sink_hangs_is_told_of(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "_SILENT", 1.5)
+    sink, go = Kept(), threading.Event()
+    real = sink.send
+    monkeypatch.setattr(sink, "send", lambda events: go.wait(60) and real(events))
+    with running(database_url, {"hanging": sink}) as node:
+        assert node.publisher.health()["status"] == "ok"
+        append(node.units, "a")
+        until(lambda: node.publisher.health()["sinks"]["hanging"]["status"] == "degraded")
+        assert node.publisher.health()["sinks"]["hanging"]["behind"] == 1
+        go.set()
+        until(lambda: node.publisher.health()["status"] == "ok" and sink.names == ["a"])
 
 
 def test_relay__goes_on_after_a_restart_where_it_was(database_url: str, units: Units) -> None:
