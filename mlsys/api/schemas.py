@@ -256,7 +256,10 @@ class MigratedOut(ma.Schema):
 
 class HealthOut(ma.Schema):
     status = fields.String(metadata={"enum": ["ok", "degraded", "down"]})
-    checks = fields.Dict(values=fields.Dict())
+    checks = fields.Dict(
+        values=fields.Dict(),
+        metadata={"description": "By part, its `status` and, for those who may read, its figures; see docs/monitoring.md."},
+    )
     version = fields.String()
 
 
