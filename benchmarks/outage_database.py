@@ -193,7 +193,7 @@ def _say(text: str) -> None:
 
 def _settled(engine: sa.Engine, going: Going, webhook: str, log: Path) -> int:
     """Waits until nothing runs, waits or is on its way; the number of events that were committed."""
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 600  # on a machine that others use as well
     unfinished = "SELECT count(*) FROM run_state WHERE status IN ('queued', 'running', 'cancelling')"
     while time.monotonic() < deadline:
         events = _one(engine, "SELECT count(*) FROM events")
