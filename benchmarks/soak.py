@@ -76,12 +76,19 @@ class Load:
     _hours: int = SEEDED
 
     def run(self, seconds: float) -> None:
-        begin = time.monotonic()
         with ThreadPoolExecutor(CLIENTS) as clients:
+            together = threading.Barrier(CLIENTS)  # all connections from the start: as many as are busy at once would look like growth
+            for greeting in [clients.submit(self._greet, together) for _ in range(CLIENTS)]:
+                greeting.result()
+            begin = time.monotonic()
             for number in range(int(seconds * RATE)):
                 due = begin + number / RATE
                 time.sleep(max(0.0, due - time.monotonic()))
                 clients.submit(self._send, due, *self._next(number))
+
+    def _greet(self, together: threading.Barrier) -> None:
+        together.wait(60)
+        self._ask("GET", "/health/", None)
 
     def _next(self, number: int) -> tuple[str, str, str, Any]:
         """(kind, method, path, body) of the request with that number."""
@@ -188,10 +195,13 @@ def _seed(client: Client, data: Any) -> None:
     """Both models in production, so that there is something to read and predict with."""
     ask(client, "POST", "/datasets", {"name": "live", "timestamp": "time", "columns": {"power": "number"}})
     ask(client, "POST", "/datasets/live/rows", [_row(hour, hour * 7 % 11) for hour in range(SEEDED + 1)])
-    client.job("train", _body("solar", *data.train))
-    run = client.job("train", _body("live", "2020-01-01", "2020-03-15"))
-    promoted = {"model_name": "live", "model_version_id": run["result"]["model_version_id"]}
-    ask(client, "POST", "/model/promote", promoted)
+    for body in (_body("solar", *data.train), _body("live", "2020-01-01", "2020-03-15")):
+        id = ask(client, "POST", "/job/train", body)["id"]
+        _idle(client)
+        result = ask(client, "GET", f"/runs/{id}")["result"]
+        if not result["promoted"]:
+            promoted = {"model_name": body["model_name"], "model_version_id": result["model_version_id"]}
+            ask(client, "POST", "/model/promote", promoted)
 
 
 @contextlib.contextmanager
