@@ -120,7 +120,9 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
     outbound = Outbound(allowed_hosts=config.webhooks.allowed_hosts, timeout_seconds=config.webhooks.timeout_seconds)
     sinks = declarations.sinks(config, engine=engine, post=lambda url, body, headers: outbound.post(url, body, headers).status)
     listening = Listeners(signals=signals, listeners=listeners.installed())
-    publisher = Publisher(engine=engine, units=units, signals=signals, epoch=lambda: leader.epoch, clock=clock, sinks=sinks)
+    publisher = Publisher(
+        engine=engine, units=units, signals=signals, epoch=lambda: leader.epoch, clock=clock, sinks=sinks, queued=runner.wake
+    )
     recovery = Recovery(units=units, runner=runner, presence=presence, max_attempts=limits.max_attempts, delay=limits.delay)
     jobs = JobService(units=units, files=files, queue=queue)
     sealer = Sealer(folder=config.home, key=config.webhooks.secret_key)

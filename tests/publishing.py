@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -31,7 +32,8 @@ def running(url: str, sinks: Mapping[str, EventSink] | None = None) -> Iterator[
     engine, signals, clock = make_engine(url, pool_size=14, statement_timeout_seconds=30), Signals(), SystemClock()
     units: Units = partial(UnitOfWork, engine=engine, clock=clock, signals=signals)
     leader = Leader(engine=engine, lease_seconds=2)
-    publisher = Publisher(engine=engine, units=units, signals=signals, epoch=lambda: leader.epoch, clock=clock, sinks=sinks or {})
+    given: dict[str, Any] = {"sinks": sinks or {}, "queued": lambda: None}
+    publisher = Publisher(engine=engine, units=units, signals=signals, epoch=lambda: leader.epoch, clock=clock, **given)
     leader.start()
     publisher.start()
     try:

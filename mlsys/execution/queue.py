@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 
 from mlsys.records import Json, Run
+from mlsys.registry.room import Room
 from mlsys.registry.unit_of_work import UnitOfWork
 
 _log = logging.getLogger(__name__)
@@ -14,11 +15,11 @@ class Queue:
 
     def __init__(self, *, launch: Callable[[str], None], most: int) -> None:
         self._launch = launch
-        self._most = most
+        self._room = Room(most=most) if most else None
 
     def add(self, unit: UnitOfWork, *, kind: str, spec: Json, trigger: Json, priority: int | None = None) -> Run:
         """Commits the unit with the run in it. Raises Unavailable when the queue is full; then no run appears."""
-        run = unit.runs.append(kind=kind, model_name=spec["model_name"], trigger=trigger, spec=spec, priority=priority, most=self._most)
+        run = unit.runs.append(kind=kind, model_name=spec["model_name"], trigger=trigger, spec=spec, priority=priority, room=self._room)
         unit.commit()
         _log.info("run %s is queued (%s %s)", run.id, run.kind, run.model_name)
         self._launch(run.id)

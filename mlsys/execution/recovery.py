@@ -49,7 +49,7 @@ class Recovery:
         with self._units() as unit:
             self._requeue_crashed(unit, alive)
             unit.commit()
-        self._runner.wake(everybody=True)
+        self._runner.wake()
 
     def _requeue_crashed(self, unit: UnitOfWork, alive: Any) -> None:
         """Runs of dead processes, and of this one that no thread works on: a claim whose answer was lost, if it is seen twice."""

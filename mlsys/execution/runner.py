@@ -1,19 +1,24 @@
-"""Executes queued runs on a pool of threads: claim, body, and one transaction that concludes. Knows no kind of job by itself."""
+"""Executes queued runs on a pool of threads: claim, body, and one transaction that concludes, and claims what follows. Knows no kind of
+job by itself.
+"""
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import nullcontext, suppress
+from functools import partial
 from typing import Any
 
-import tenacity
 from structlog import contextvars
 
 from mlsys import errors
 from mlsys.crashing import crash_point
+from mlsys.execution import timers
+from mlsys.execution.claims import Claims, Taken
 from mlsys.execution.limits import Limits
+from mlsys.execution.patience import patient
 from mlsys.execution.presence import Presence
 from mlsys.execution.reporter import RunReporter, Stopping
 from mlsys.pipelines.base import Reporter
@@ -26,13 +31,6 @@ Conclusion = Callable[[UnitOfWork], dict[str, Any]]
 """Writes what a job leads to into the concluding transaction; returns the run's result."""
 Handler = Callable[[Run, Reporter], Conclusion]
 """Does the work of one kind of run, outside any transaction."""
-
-_patient = tenacity.retry(
-    retry=tenacity.retry_if_exception_type(errors.DatabaseUnavailable),
-    wait=tenacity.wait_exponential_jitter(multiplier=0.2, max=5),
-    stop=tenacity.stop_after_delay(120),
-    reraise=True,
-)
 
 
 class Runner:
@@ -54,21 +52,17 @@ class Runner:
         self._limits = limits
         self._ended = ended
         self._pool = ThreadPoolExecutor(limits.workers, thread_name_prefix="job")
+        self._claims = Claims(presence=presence, limits=limits)
         self._lock = threading.Lock()
         self._futures: set[Future[None]] = set()
         self._busy = 0
-        self._running: set[str] = set()
-        self._overtime: set[str] = set()
-        self._launched: set[str] | None = set()
-        self._calls = 0
         self._closed = False
         self._stopping = threading.Event()
 
     @property
     def pending(self) -> frozenset[str]:
         """Runs that this process works on."""
-        with self._lock:
-            return frozenset(self._running)
+        return self._claims.in_hand
 
     def health(self) -> dict[str, Any]:
         """``running`` here; ``queued`` and the oldest for all processes on this database.
@@ -79,34 +73,32 @@ class Runner:
         found: Mapping[str, Any] = {}
         with suppress(errors.DatabaseUnavailable), self._units() as unit:  # which tells of itself
             found = unit.runs.oldest()
-        with self._lock:
-            overtime = len(self._overtime)
-            running = {"workers": self._limits.workers, "running": len(self._running) - overtime, "overtime": overtime}
+        overtime = self._claims.overtime
+        running = {"workers": self._limits.workers, "running": len(self.pending) - overtime, "overtime": overtime}
         status = "down" if self._closed else "degraded" if overtime >= self._limits.workers else "ok"
         return {"status": status, "stopping": self._closed, **running, **found}
 
     def take_all(self) -> None:
         """Whatever waits in the queue is taken from now on, not only what has been launched here."""
-        self._launched = None
+        self._claims.take_all()
 
     def launch(self, run_id: str) -> None:
         """Has a queued run begun as soon as it is its turn; when the pool is closing, the queue keeps it."""
-        with self._lock:
-            if self._launched is not None:
-                self._launched.add(run_id)
-        self.wake()
+        self._claims.launch(run_id)
+        self._begin()
 
-    def wake(self, *, everybody: bool = False) -> None:
-        """Somebody who has nothing to do looks at the queue, or all of them."""
+    def wake(self) -> None:
+        """Somebody who has nothing to do looks at the queue, and calls another when there is something."""
+        self._claims.call()
+        self._begin()
+
+    def _begin(self) -> None:
         with self._lock:
-            self._calls += 1
-            while not self._closed and self._busy < self._limits.workers:
+            if not self._closed and self._busy < self._limits.workers:
                 self._busy += 1
                 future = self._pool.submit(self._work)
                 self._futures.add(future)
                 future.add_done_callback(self._futures.discard)
-                if not everybody:
-                    return
 
     def close(self) -> None:
         """Takes no more runs: what waits stays queued."""
@@ -124,8 +116,9 @@ class Runner:
 
     def _work(self) -> None:
         try:
-            while (run := self._next()) is not None:
-                self._execute(run)
+            run = self._next()
+            while run is not None:
+                run = self._execute(run) or self._next()
         except BaseException:  # its place is free for the next call all the same
             with self._lock:
                 self._busy -= 1
@@ -134,9 +127,9 @@ class Runner:
     def _next(self) -> Run | None:
         """None when nothing is left that this process may take. A call that comes while the queue is looked at has it looked at again."""
         while True:
-            calls, run, again = self._calls, None, not self._closed
+            run, again = None, not self._closed
             try:
-                run = self._claim() if again else None
+                run = self._claim() if again and self._claims.hopeful else None
             except errors.DatabaseUnavailable:
                 _log.error("the database stayed away; recovery will look at the queue")
                 again = False
@@ -144,9 +137,11 @@ class Runner:
                 _log.exception("the queue could not be looked at; recovery will try again")
                 again = False
             if run is not None:
+                if self._claims.hopeful:
+                    self._begin()
                 return run
             with self._lock:
-                if not again or self._calls == calls:
+                if not (again and self._claims.hopeful):
                     self._busy -= 1
                     return None
 
@@ -154,83 +149,52 @@ class Runner:
         while True:
             try:
                 return self._claimed()
-            except errors.Conflict:  # settled by now
+            except Taken:  # settled by now
                 continue
 
-    @_patient
+    @patient
     def _claimed(self) -> Run | None:
         self._presence.assert_held()
-        with self._lock:
-            among, apart = self._launched and list(self._launched), list(self._running)
-        if among == set():
-            return None
-        run = None
-        try:
-            with self._units() as unit:
-                run = unit.runs.claim(owner=self._presence.owner, among=among, apart=apart, alone=self._limits.alone)
-                if run is not None:
-                    with self._lock:
-                        self._running.add(run.id)
-                    unit.commit()
-                return run
-        except BaseException:
-            self._done(run)
-            raise
+        with self._units() as unit, self._claims.next(unit) as run:
+            if run is not None:
+                unit.commit()
+            return run
 
-    def _done(self, run: Run | None) -> None:
-        if run is not None:
-            with self._lock:
-                self._running.discard(run.id)
-                self._overtime.discard(run.id)
-
-    def _execute(self, run: Run) -> None:
+    def _execute(self, run: Run) -> Run | None:
+        """The run that follows, if its claim went with this one's end."""
         with contextvars.bound_contextvars(**_about(run)):
-            self._attempt(run)
+            return self._attempt(run)
 
-    def _attempt(self, run: Run) -> None:
+    def _attempt(self, run: Run) -> Run | None:
         try:
             crash_point("claimed")
-            with self._timed(run):
-                self._carry_out(run)
+            with timers.within(self._limits.timeout(run), partial(self._expire, run)):
+                return self._carry_out(run)
         except errors.DatabaseUnavailable:
             _log.error("run %s: the database stayed away; recovery will find the run", run.id)
         except Exception:
             _log.exception("run %s: could not be carried out; recovery will find the run", run.id)
         finally:
-            self._done(run)
+            self._claims.done(run)
+        return None
 
-    @contextmanager
-    def _timed(self, run: Run) -> Iterator[None]:
-        """Ends a run that takes too long. Its thread notices at its next step, as one does whose run was taken away."""
-        seconds = self._limits.timeout(run)
-        if seconds is None:
-            yield
-            return
-        text = f"The run took longer than {seconds:g} s (execution.timeouts)."
-        timer = threading.Timer(seconds, self._expire, (run, errors.Timeout(text)))
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-
-    def _expire(self, run: Run, error: errors.Timeout) -> None:
-        """In a thread of the timer."""
+    def _expire(self, run: Run, seconds: float) -> None:
+        """In a thread of the timer. That of the run notices at its next step, as one does whose run was taken away."""
         contextvars.bind_contextvars(**_about(run))
+        error = errors.Timeout(f"The run took longer than {seconds:g} s (execution.timeouts).")
         try:
             self._fail(run, error.kind, error.message)
-            with self._lock:
-                self._overtime |= {run.id} & self._running
+            self._claims.late(run)
         except errors.DatabaseUnavailable:
             _log.error("run %s: the database stayed away; it goes on past its time", run.id)
 
-    def _carry_out(self, run: Run) -> None:
+    def _carry_out(self, run: Run) -> Run | None:
+        following = None
         reporter = RunReporter(units=self._units, run=run, owner=self._presence.owner, stopping=self._stopping)
         started = time.monotonic()
         try:
             conclusion = self._handler(run)(run, reporter)
-            self._conclude(run, conclusion)
+            following = self._conclude(run, conclusion)
         except Stopping:
             self._give_back(run)
         except errors.Cancelled:
@@ -253,6 +217,7 @@ class Runner:
         took = time.monotonic() - started
         self._ended(run.kind, took)
         _log.info("run %s (%s %s) ended after %.1f s", run.id, run.kind, run.model_name, took)
+        return following
 
     def _handler(self, run: Run) -> Handler:
         try:
@@ -261,17 +226,27 @@ class Runner:
             known = ", ".join(sorted(self._handlers))
             raise errors.ConfigError(f"This mlsys does no runs of kind {run.kind!r}; it does {known}. A newer one may.") from None
 
-    @_patient
-    def _conclude(self, run: Run, conclusion: Conclusion) -> None:
+    def _conclude(self, run: Run, conclusion: Conclusion) -> Run | None:
+        try:
+            return self._concluded(run, conclusion, follow=not self._closed and self._claims.hopeful)
+        except Taken:
+            return self._concluded(run, conclusion, follow=False)
+
+    @patient
+    def _concluded(self, run: Run, conclusion: Conclusion, *, follow: bool) -> Run | None:
+        """The run that follows, where one is to and does: claimed by the same commit, since commits are what a short run costs."""
+        if follow:
+            self._presence.assert_held()
         with self._units() as unit:
             result = conclusion(unit)
-            held = unit.runs.finish(run.id, "succeeded", {"result": result}, owner=self._presence.owner, attempt=run.attempt)
-            if held:
-                crash_point("before commit")
-                unit.commit()
-                crash_point("after commit")
-        if not held:
-            self._cancelled(run)
+            if unit.runs.finish(run.id, "succeeded", {"result": result}, owner=self._presence.owner, attempt=run.attempt):
+                with self._claims.next(unit, durable=True) if follow else nullcontext() as following:
+                    crash_point("before commit")
+                    unit.commit()
+                    crash_point("after commit")
+                    return following
+        self._cancelled(run)
+        return None
 
     def _try_again(self, run: Run, reporter: RunReporter, error: errors.MlsysError) -> None:
         reporter.log(str(error), level="error")
@@ -280,9 +255,9 @@ class Runner:
             return
         delay = self._limits.delay(run.attempt)
         self._give_back(run, delay=delay, detail={"error": {"kind": error.kind, "message": str(error)}})
-        self._look_in(delay)
+        timers.after(delay + 0.05, self.wake)
 
-    @_patient
+    @patient
     def _crashed(self, run: Run, error: errors.Died) -> None:
         delay, final = self._limits.delay(run.attempt), run.attempt >= self._limits.max_attempts
         with self._units() as unit:
@@ -290,16 +265,11 @@ class Runner:
             again = held and not final and unit.runs.requeue(run.id, expected="crashed", delay=delay)
             unit.commit()
         if again:
-            self._look_in(delay)
+            timers.after(delay + 0.05, self.wake)
         elif not held:
             self._cancelled(run)
 
-    def _look_in(self, seconds: float) -> None:
-        timer = threading.Timer(seconds + 0.05, self.wake)
-        timer.daemon = True
-        timer.start()
-
-    @_patient
+    @patient
     def _fail(self, run: Run, kind: str, message: str) -> None:
         with self._units() as unit:
             error = {"error": {"kind": kind, "message": message}}
@@ -308,7 +278,7 @@ class Runner:
         if not held:
             self._cancelled(run)
 
-    @_patient
+    @patient
     def _cancelled(self, run: Run) -> None:
         """Of a run that this process may not conclude any more: it was cancelled, and ends here; or it is no longer ours."""
         with self._units() as unit:
@@ -317,7 +287,7 @@ class Runner:
         if not held:  # concluded already by a commit whose answer was lost, timed out, or crashed and given to another
             _log.warning("run %s is not held by this process any more: nothing written", run.id)
 
-    @_patient
+    @patient
     def _give_back(self, run: Run, *, delay: float = 0, detail: Json | None = None) -> None:
         with self._units() as unit:
             given = unit.runs.requeue(

@@ -57,7 +57,7 @@ class DataRoots:
         real_roots = self._real_roots()
         for candidate in self._candidates(wanted):
             try:
-                real = candidate.resolve(strict=True)
+                real = Path(os.path.realpath(candidate, strict=True))
             except (FileNotFoundError, NotADirectoryError):
                 continue
             if real in real_roots:
@@ -75,7 +75,7 @@ class DataRoots:
         raise _refusal(f"The path is outside the data roots; {REMEDY}.")
 
     def _real_roots(self) -> list[Path]:
-        return [root.resolve() for root in self._roots if root.is_dir()]
+        return [Path(os.path.realpath(root)) for root in self._roots if os.path.isdir(root)]
 
 
 def _spelling(path: object) -> Path:

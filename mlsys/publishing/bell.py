@@ -17,16 +17,20 @@ from mlsys.supervision import Supervised
 
 COMMITTED = "mlsys_committed"
 SEQUENCED = "mlsys_sequenced"
+QUEUED = "mlsys_queued"
 _log = logging.getLogger(__name__)
 _AGAIN = 1.0
 
 
 class Bell:
+    """``listens``: what rings from now on is heard, unless the connection breaks before that is noticed."""
+
     def __init__(self, *, engine: sa.Engine) -> None:
         self._engine = engine
         self._heard: dict[str, Callable[[], None]] = {}
         self.thread = Supervised(name="bell", run=self._run)
         self._wakes: tuple[int, int] | None = None
+        self.listens = False
 
     def on(self, channel: str, listener: Callable[[], None]) -> None:
         """Before start(). It must be quick and must not raise."""
@@ -59,6 +63,8 @@ class Bell:
                 _log.debug("the bell's connection is lost; it will be made anew", exc_info=True)
             except Exception:
                 _log.exception("the bell failed; it will try again")
+            finally:
+                self.listens = False
             self.thread.stopping.wait(_AGAIN)
 
     def _listen(self) -> None:
@@ -66,6 +72,7 @@ class Bell:
             with connection.cursor() as cursor:
                 for channel in self._heard:
                     cursor.execute(f"LISTEN {channel}")
+            self.listens = True
             for listener in self._heard.values():  # what rang while nobody listened
                 listener()
             assert self._wakes is not None

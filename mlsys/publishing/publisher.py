@@ -19,7 +19,9 @@ _WORSE = ("ok", "degraded", "down")
 
 
 class Publisher:
-    """``sinks``: name -> sink; the name is that of its cursor, so a sink under another name begins anew. ``epoch`` as of the Leader."""
+    """``sinks``: name -> sink; the name is that of its cursor, so a sink under another name begins anew. ``epoch`` as of the Leader.
+    ``queued``: called when a run waits, whichever process queued it.
+    """
 
     def __init__(
         self,
@@ -30,10 +32,13 @@ class Publisher:
         epoch: Callable[[], int | None],
         clock: Clock,
         sinks: Mapping[str, EventSink],
+        queued: Callable[[], None],
     ) -> None:
         self.growth = Growth()
         self._bell = Bell(engine=engine)
-        self._sequencer = Sequencer(units=units, epoch=epoch, signals=signals, bell=self._bell, sequenced=self.growth.wake, clock=clock)
+        self._sequencer = Sequencer(
+            units=units, epoch=epoch, signals=signals, bell=self._bell, sequenced=self.growth.wake, queued=queued, clock=clock
+        )
         self._relays = [Relay(name=name, sink=sink, units=units, epoch=epoch, clock=clock) for name, sink in sinks.items()]
         for relay in self._relays:
             self.growth.call(relay.wake)

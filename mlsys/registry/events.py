@@ -5,6 +5,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from mlsys.events import types
 from mlsys.events.types import SequencedEvent
 from mlsys.storage import tables
 
@@ -27,7 +28,9 @@ WITH taken AS (
 ), durable AS (
     SELECT set_config('synchronous_commit', 'on', true)
 )
-SELECT count(*), pg_notify(:channel, CAST(max(sequence) AS text)) FROM numbered, durable HAVING count(*) > 0
+SELECT count(*), pg_notify(:channel, CAST(max(sequence) AS text)),
+    (SELECT pg_notify(:queued, '') WHERE EXISTS (SELECT FROM taken t JOIN events e ON e.id = t.event_id WHERE e.type = :run_queued))
+FROM numbered, durable HAVING count(*) > 0
 """
 )
 _LAST = "SELECT coalesce(max(sequence), 0) FROM event_sequence"
@@ -40,12 +43,16 @@ class EventLog:
     def __init__(self, *, connection: sa.Connection) -> None:
         self._connection = connection
 
-    def number(self, *, limit: int, channel: str) -> int:
+    def number(self, *, limit: int, channel: str, queued: str) -> int:
         """Gives the next numbers to at most ``limit`` committed events, and says so on ``channel``; how many it were.
+
+        Says on ``queued`` that there are runs among them that wait.
 
         The caller is the leader and has guarded this transaction (UnitOfWork.guard): numbers are given by one process at a time.
         """
-        found: int | None = self._connection.execute(_NUMBER, {"limit": limit, "channel": channel}).scalar_one_or_none()
+        found: int | None = self._connection.execute(
+            _NUMBER, {"limit": limit, "channel": channel, "queued": queued, "run_queued": types.RUN_QUEUED}
+        ).scalar_one_or_none()
         return found or 0
 
     def waiting(self) -> bool:

@@ -12,6 +12,7 @@ from mlsys.clock import Clock
 from mlsys.records import Json, Model
 from mlsys.registry.pages import Page, page
 from mlsys.storage import tables
+from mlsys.storage.prepared import Prepared
 
 _m, _v, _p = tables.models.c, tables.model_versions.c, tables.promotions.c
 _first = (
@@ -36,6 +37,7 @@ _production = (
 _versions = sa.func.coalesce(sa.select(sa.func.max(_v.version)).where(_v.model_name == _latest.c.name).scalar_subquery(), 0).label(
     "versions"
 )
+_DEFINITION = Prepared("model_definition", "SELECT definition FROM models WHERE name = :name ORDER BY seq DESC LIMIT 1", name="text")
 _MODEL = sa.select(_latest, _first.c.created_at, _first.c.first_seq, _production, _versions).join(_first, _first.c.name == _latest.c.name)
 
 
@@ -54,8 +56,8 @@ class ModelRepository:
         return True
 
     def definition(self, name: str) -> dict[str, Any] | None:
-        query = sa.select(_m.definition).where(_m.name == name).order_by(_m.seq.desc()).limit(1)
-        return self._connection.execute(query).scalar_one_or_none()
+        found: dict[str, Any] | None = _DEFINITION.execute(self._connection, {"name": name}).scalar_one_or_none()
+        return found
 
     def definitions(self) -> Sequence[tuple[str, Json]]:
         """The present definition of every model, by name."""

@@ -2,6 +2,13 @@
 
 import sqlalchemy as sa
 
+from mlsys.registry.room import BESIDE_OTHERS
+from mlsys.storage.prepared import Prepared
+
+NOT_DURABLE = "SET LOCAL synchronous_commit = off;"
+# Without statistics, or with those of an empty queue, the planner sorts all that wait to find the first; the index has them in order.
+IN_ORDER = "SET LOCAL enable_sort = off;"
+
 _TOLD = """
 told AS (
     INSERT INTO run_history (run_id, status, attempt, at, detail)
@@ -13,25 +20,35 @@ told AS (
     INSERT INTO events (type, timestamp, data) SELECT :event, :at, data FROM news WHERE CAST(:event AS text) IS NOT NULL
 )
 """
-ADD = sa.text(
+_TELLS = {"status": "text", "event": "text", "detail": "text", "at": "timestamptz"}
+ADD = Prepared(
+    "add_run",
     f"""
-WITH added AS (
-    INSERT INTO runs (id, kind, model_name, trigger, spec, created_at)
-    SELECT :id, :kind, :model_name, CAST(:trigger AS jsonb), CAST(:spec AS jsonb), :at
-    WHERE :most = 0 OR (SELECT count(*) FROM (SELECT FROM run_state WHERE status = 'queued' LIMIT :most) AS waiting) < :most
+WITH number AS MATERIALIZED (
+    SELECT nextval('runs_seq_seq') AS seq FROM (SELECT CASE WHEN :last IS NOT NULL THEN {BESIDE_OTHERS} END) AS beside_others
+), added AS (
+    INSERT INTO runs (seq, id, kind, model_name, trigger, spec, created_at) OVERRIDING SYSTEM VALUE
+    SELECT seq, :id, :kind, :model_name, CAST(:trigger AS jsonb), CAST(:spec AS jsonb), :at FROM number
+    WHERE :last IS NULL OR (seq > :first AND seq <= :last)
     RETURNING seq, id, kind, model_name
 ), state AS (
     INSERT INTO run_state (run_id, run_seq, status, attempt, priority) SELECT id, seq, :status, 1, :priority FROM added
 ), moved AS (SELECT id, kind, model_name, 1 AS attempt FROM added),
 {_TOLD}
 SELECT data FROM news
-"""
+""",
+    **dict.fromkeys(("id", "kind", "model_name", "trigger", "spec"), "text"),
+    **_TELLS,
+    priority="integer",
+    first="bigint",
+    last="bigint",
 )
 # what no two running runs may have in common: the model, for kinds that want it alone, and the schedule whose firings queue up
 _EXCLUSIVE = """CASE WHEN r.kind = ANY (CAST(:alone AS text[])) THEN r.kind || ' ' || r.model_name
     WHEN r.trigger ->> 'type' = 'schedule' THEN 'schedule ' || (r.trigger ->> 'schedule') END"""
 # of two that claim runs of one model at the same instant, neither sees the other: the unique index refuses the second
-CLAIM = sa.text(
+CLAIM = Prepared(
+    "claim_run",
     f"""
 WITH next AS (
     SELECT s.run_id FROM run_state s JOIN runs r ON r.id = s.run_id
@@ -47,10 +64,16 @@ WITH next AS (
         CAST(r.trigger AS text) AS trigger, CAST(r.spec AS text) AS spec
 ),
 {_TOLD}
-SELECT moved.*, data, set_config('synchronous_commit', 'off', true) FROM moved, news
-"""
+SELECT moved.*, data FROM moved, news
+""",
+    **_TELLS,
+    owner="bigint",
+    among="text[]",
+    apart="text[]",
+    alone="text[]",
 )
-MOVE = sa.text(
+MOVE = Prepared(
+    "move_run",
     f"""
 WITH moved AS (
     UPDATE run_state s SET
@@ -69,7 +92,13 @@ WITH moved AS (
 ),
 {_TOLD}
 SELECT data FROM news
-"""
+""",
+    **_TELLS,
+    id="text",
+    expected="text",
+    held_by="bigint",
+    held_attempt="integer",
+    delay="double precision",
 )
 PROGRESS = sa.text(
     "UPDATE run_state SET progress = CAST(:progress AS jsonb) "

@@ -16,7 +16,9 @@ from mlsys.ids import new_id
 from mlsys.records import Json, LogLine, Run, RunChange
 from mlsys.registry import run_statements as statements
 from mlsys.registry.pages import Page, page
+from mlsys.registry.room import ATTEMPT, Room
 from mlsys.storage import tables
+from mlsys.storage.prepared import Prepared
 from mlsys.stored import StoredJson
 
 PRIORITY = {"predict": 70, "train": 50, "replay": 40, "backtest": 30, "backfill": 30}
@@ -65,28 +67,47 @@ class RunRepository:
         """Appends a queued run and returns its id. ``priority``: the higher, the sooner; None: that of its kind."""
         return self.append(kind=kind, model_name=model_name, trigger=trigger, spec=spec, priority=priority).id
 
-    def append(self, *, kind: str, model_name: str, trigger: Json, spec: Json, priority: int | None = None, most: int = 0) -> Run:
-        """As add(); ``most``: runs that may wait with it (0: any number). Raises Unavailable when they are as many already."""
+    def append(
+        self, *, kind: str, model_name: str, trigger: Json, spec: Json, priority: int | None = None, room: Room | None = None
+    ) -> Run:
+        """As add(). Raises Unavailable when there is no ``room`` for another run that waits (None: any number may)."""
         id, priority = new_id(), PRIORITY.get(kind, 50) if priority is None else priority
         written = {"trigger": json.dumps(trigger), "spec": json.dumps(spec)}
         about = {"id": id, "kind": kind, "model_name": model_name, "priority": priority}
-        row = self._tell(statements.ADD, "queued", {}, about | written | {"most": most})
-        if row is None:
-            text = f"The queue is full: {most} runs wait (execution.max_queued). Try again when some of them are done."
-            raise errors.Unavailable(text, retry_after=10)
-        return _begun(about | written, status="queued", attempt=1, created_at=row["at"], started_at=None)
+        added = self._added(about | written, room)
+        return _begun(about | written, status="queued", attempt=1, created_at=added["at"], started_at=None)
+
+    def _added(self, values: dict[str, Any], room: Room | None) -> dict[str, Any]:
+        any_number = values | {"first": None, "last": None}
+        if room is not None:
+            first, last = room.numbers
+            row = self._tell(statements.ADD, "queued", {}, values | {"first": first, "last": last}, after=ATTEMPT)
+            if row is not None:
+                return row
+            room.count(self._connection)
+        row = self._tell(statements.ADD, "queued", {}, any_number)
+        assert row is not None
+        return row
 
     def claim(
-        self, *, owner: int, among: Collection[str] | None = None, apart: Collection[str] = (), alone: Collection[str] = ()
+        self,
+        *,
+        owner: int,
+        among: Collection[str] | None = None,
+        apart: Collection[str] = (),
+        alone: Collection[str] = (),
+        durable: bool = False,
     ) -> Run | None:
-        """Takes the queued run that comes first for ``owner``; None when there is none. Not durable at once: lost, it is queued again.
+        """Takes the queued run that comes first for ``owner``; None when there is none.
 
+        Not ``durable`` at once, unless something else in the transaction has to be: lost, the run is queued again.
         ``among``: only one of these; ``apart``: none of these; ``alone``: kinds of which a model has one running at a time.
         Raises Conflict when another process claimed such a one at the same instant: try again.
         """
         values = {"owner": owner, "among": None if among is None else list(among), "apart": list(apart), "alone": list(alone)}
         try:
-            row = self._tell(statements.CLAIM, "running", {}, values)
+            settings = statements.IN_ORDER if durable else statements.IN_ORDER + statements.NOT_DURABLE
+            row = self._tell(statements.CLAIM, "running", {}, values, after=settings)
         except sa.exc.IntegrityError:
             raise errors.Conflict("A run of the same model was claimed at the same instant.") from None
         if row is None:
@@ -212,11 +233,11 @@ class RunRepository:
         values = {"id": id, "expected": expected, "held_by": held_by, "held_attempt": held_attempt, "delay": delay}
         return self._tell(statements.MOVE, status, detail or {}, values) is not None
 
-    def _tell(self, statement: sa.TextClause, status: str, detail: Json, values: dict[str, Any]) -> dict[str, Any] | None:
+    def _tell(self, statement: Prepared, status: str, detail: Json, values: dict[str, Any], *, after: str = "") -> dict[str, Any] | None:
         """What the statement answers, and ``at``: the instant it was told at. None when nothing was changed."""
         event, at = EVENT_OF[status], self._clock.now()
         told = {"status": status, "event": event, "detail": json.dumps(detail), "at": at}
-        row = self._connection.execute(statement, values | told).mappings().one_or_none()
+        row = statement.execute(self._connection, values | told, after=after).mappings().one_or_none()
         if row is None:
             return None
         if event is not None:

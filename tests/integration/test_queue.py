@@ -1,8 +1,11 @@
 """The queue of runs: what goes first, what may not run together, what is tried again and when, what takes too long or is too much."""
 
 import itertools
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -102,6 +105,42 @@ def test_queue__that_is_full_answers_503_and_takes_more_later(tmp_path: Path, da
         ended(world, *ids)
         ended(world, queue(world))
         assert len(world.client.get("/runs").json["items"]) == 4  # type: ignore[index]
+
+
+@pytest.mark.parametrize("most", [5, 12])
+def test_queue__takes_no_more_than_its_bound_however_many_submit_at_one_instant(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    settings = {"execution.max_queued": most, "execution.workers": 1}
+    with world_with(tmp_path, database_url, **settings) as one, world_with(tmp_path / "two", database_url, **settings) as two:
+        gates = [hold(world, monkeypatch) for world in (one, two)]
+        going = [queue(one), queue(two, model_name="other")]
+        until(lambda: [run_of(one, id).status for id in going] == ["running"] * 2)
+        together = threading.Barrier(2 * most)
+
+        def submit(number: int) -> int:
+            client = (one, two)[number % 2].client.application.test_client()
+            together.wait(20)
+            return client.post("/job/train", json=TRAIN).status_code
+
+        with ThreadPoolExecutor(2 * most) as threads:
+            answers = Counter(threads.map(submit, range(2 * most)))
+        assert answers == {202: most, 503: most}
+        assert one.system.runner.health()["queued"] == most
+        for gate in gates:
+            gate.open.set()
+        until(lambda: not one.system.runner.health()["queued"], 40)
+
+
+def test_queue__what_another_process_cannot_begin_begins_here_at_once(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with world_with(tmp_path, database_url) as one, world_with(tmp_path / "two", database_url) as two:
+        monkeypatch.setattr(one.system.runner, "_begin", lambda: None)  # as if its threads were at work
+        for world in (one, two):
+            world.system.recovery._sweeps.stop()  # which would find it in the end
+        id = queue(one)
+        ended(two, id)
 
 
 def failing(world: World, monkeypatch: pytest.MonkeyPatch, *raised: BaseException) -> list[float]:
