@@ -1,7 +1,8 @@
 """The cost of a run itself: jobs that do nothing, beside a bare pool of threads that makes the same durable commits. Prints one table.
 
-The floor knows its queue by heart: a pool of threads is handed the id, and the same rows are written by as many commits with psycopg2 alone
-(queued: durable; running: not waited for; ended: durable). mlsys also finds out who is next, checks the request, and answers HTTP.
+The floor knows its queue by heart: a pool of threads is handed the id, and the same rows, with the spec that a run of mlsys has, are
+written to the same tables by as many commits with psycopg2 alone (queued: durable; running: not waited for; ended: durable). Its events are
+numbered by the mlsys that runs beside it, as that one's own are. mlsys also finds out who is next, checks the request, and answers HTTP.
 ``bench_runs.py --serve HOME`` is the server under test: mlsys whose trainings do nothing.
 """
 
@@ -10,17 +11,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import celery_peer
 import psycopg2
 import psycopg2.pool
 import sqlalchemy as sa
-from harness import ROOT, Client, Report, clock, folder, free_port, median, ms
+from harness import ROOT, Client, Report, alternate, clock, folder, free_port, median, ms
 
 from mlsys import bootstrap, config
 from mlsys.api import server as http
@@ -31,8 +34,8 @@ from mlsys.pipelines.base import Reporter
 from mlsys.records import Run
 from mlsys.system import System
 
-BURST, SINGLE, ROUNDS, CLIENTS, WORKERS = 1_000, 200, 3, 4, 2
-HTTP_RATE, SHARE, LATENCY = 250, 0.7, 1.2
+BURST, SINGLE, ROUNDS, CLIENTS, WORKERS = 1_000, 200, 5, 4, 2
+HTTP_RATE, SHARE, LATENCY, CELERY = 250, 0.7, 1.2, 1.5
 SAMPLE = {"source": {"type": "parquet", "path": "pv_power.parquet"}, "timestamp": "timestamp", "target": "power"}
 ASKED = {"model_name": "bench", "start_date": "2012-01-01T00:00:00Z", "end_date": "2012-02-01T00:00:00Z"}
 begun: list[str] = []
@@ -62,15 +65,15 @@ def serve(home: str, port: str) -> None:
 class Floor:
     """Threads with a connection each, handed ids; the statements are those of the run registry, without its choices."""
 
-    def __init__(self, url: sa.URL) -> None:
+    def __init__(self, url: sa.URL, spec: dict[str, Any]) -> None:
+        self._spec = json.dumps(spec)
         given = {"dbname": url.database, "user": url.username, "host": url.query["host"], "port": url.query["port"]}
         self._connections = psycopg2.pool.ThreadedConnectionPool(WORKERS + 2, WORKERS + 2, **given)
         self._pool = ThreadPoolExecutor(WORKERS)
 
     def submit(self) -> "Future[None]":
         id = new_id()
-        spec = json.dumps(ASKED)
-        self._commit(_QUEUE, {"id": id, "spec": spec, "detail": "{}", "status": "queued", "event": "run.queued"})
+        self._commit(_QUEUE, {"id": id, "spec": self._spec, "detail": "{}", "status": "queued", "event": "run.queued"})
         return self._pool.submit(self._run, id)
 
     def _run(self, id: str) -> None:
@@ -109,8 +112,11 @@ WITH moved AS (UPDATE run_state SET status = %(status)s, owner = NULL, finished_
 
 def main() -> int:
     report = Report("Runs that do nothing, against a bare pool that makes the same commits")
+    if absent := celery_peer.missing():
+        print(f"not installed: {absent}. The line about Celery is left out")
     with folder() as home:
-        _inside(report, home / "inside")
+        with nullcontext() if absent else celery_peer.bursts(home / "celery") as burst_of_celery:
+            _inside(report, home / "inside", burst_of_celery)
         with _served(home / "served") as port:
             _over_http(report, port)
     return report.finish()
@@ -119,30 +125,42 @@ def main() -> int:
 FOUND: dict[str, float] = {}
 
 
-def _inside(report: Report, home: Path) -> None:
+def _inside(report: Report, home: Path, burst_of_celery: Callable[[int], None] | None) -> None:
     built = system(home)
     built.start()
     try:
-        floor = Floor(sa.make_url(str(built.engine.url.render_as_string(hide_password=False))))
+        floor = _floor(built)
         FOUND["floor"] = median([clock(lambda: floor.submit().result()) for _ in range(SINGLE)])
-        rates: dict[str, list[float]] = {"floor": [], "mlsys": []}
-        for _ in range(ROUNDS):
-            rates["floor"].append(BURST / clock(lambda: [future.result() for future in [floor.submit() for _ in range(BURST)]]))
-            rates["mlsys"].append(BURST / clock(lambda: _burst(built)))
-        mine, theirs = median(rates["mlsys"]), median(rates["floor"])
-        what = f"burst of {BURST:,} submitted in-process (median of {ROUNDS})"
-        report.add(what, f"{mine:.0f} /s", f"{theirs:.0f} /s", mine / theirs, f">= {SHARE}x", mine / theirs >= SHARE)
+        calls: dict[str, Callable[[], Any]] = {
+            "floor": lambda: [future.result() for future in [floor.submit() for _ in range(BURST)]],
+            "mlsys": lambda: _burst(built),
+        }
+        if burst_of_celery is not None:
+            calls["celery"] = partial(burst_of_celery, BURST)
+        rates = {name: BURST / median(times) for name, times in alternate(calls, times=ROUNDS).items()}
     finally:
         built.stop()
+    for peer, share in (("floor", SHARE), ("celery", CELERY)):
+        if peer in rates:
+            what = f"burst of {BURST:,} submitted in-process (peer: {peer}; median of {ROUNDS})"
+            ratio = rates["mlsys"] / rates[peer]
+            report.add(what, f"{rates['mlsys']:.0f} /s", f"{rates[peer]:.0f} /s", ratio, f">= {share}x", ratio >= share)
 
 
-def _burst(built: System) -> None:
+def _floor(built: System) -> Floor:
+    _burst(built, number=1)
+    with built.services.units() as unit:
+        spec = dict(unit.runs.list(filters={}, limit=1, cursor=None).items[0].spec)
+    return Floor(sa.make_url(str(built.engine.url.render_as_string(hide_password=False))), spec)
+
+
+def _burst(built: System, number: int = BURST) -> None:
     start, end = (datetime.fromisoformat(ASKED[name]) for name in ("start_date", "end_date"))
     request = TrainRequest(model_name=ASKED["model_name"], start_date=start, end_date=end)
     begun.clear()
-    for _ in range(BURST):
+    for _ in range(number):
         built.services.jobs.train(request, trigger={"type": "api"})
-    while len(begun) < BURST or built.runner.pending:  # asking the database would cost it what is measured
+    while len(begun) < number or built.runner.pending:  # asking the database would cost it what is measured
         time.sleep(0.002)
 
 
