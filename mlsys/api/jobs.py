@@ -13,6 +13,7 @@ from mlsys.api.services import Services
 from mlsys.execution.requests import PredictRequest, TrainRequest
 from mlsys.records import Run
 
+_RUN = schemas.RunOut()  # to make one took a tenth of a request
 _COMMON = ("model_name", "start_date", "end_date", "file_path", "dataset", "time_travel_date", "priority")
 
 
@@ -53,7 +54,7 @@ def answered(services: Services, run: Run) -> Response:
     seconds = preferred_wait(request.headers.getlist("Prefer"))
     if seconds:
         run = services.waiter.wait(run.id, seconds=seconds)
-    response = jsonify(schemas.RunOut().dump(run))
+    response = jsonify(_RUN.dump(run))
     response.status_code = 200 if run.finished else 202
     response.headers["Location"] = f"/runs/{run.id}"
     if seconds:
