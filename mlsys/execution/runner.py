@@ -1,6 +1,4 @@
-"""Executes queued runs on a pool of threads: claim, body, and one transaction that concludes, and claims what follows. Knows no kind of
-job by itself.
-"""
+"""Executes queued runs on a pool of threads: claim, body, and one transaction that concludes. Knows no kind of job by itself."""
 
 import logging
 import threading
@@ -209,11 +207,8 @@ class Runner:
         except BaseException as error:  # a component may raise SystemExit: it ends the run, not this thread
             _log.exception("run %s failed unexpectedly", run.id)
             reporter.log(f"Unexpected {type(error).__name__}; the server's log has the details.", level="error")
-            self._fail(
-                run,
-                "internal",
-                f"An unexpected {type(error).__name__} stopped the run. It is a fault of mlsys or of a component; see the server's log.",
-            )
+            text = f"An unexpected {type(error).__name__} stopped the run. It is a fault of mlsys or of a component; see the server's log."
+            self._fail(run, "internal", text)
         took = time.monotonic() - started
         self._ended(run.kind, took)
         _log.info("run %s (%s %s) ended after %.1f s", run.id, run.kind, run.model_name, took)
