@@ -15,6 +15,7 @@ import numpy as np
 from harness import Server
 
 MIB = 2**20
+SLOT = 30.0  # seconds
 HOLDINGS = ("RSS", "PSS", "memory of all", "handles", "sockets", "threads", "database sessions")
 MEMORY = frozenset({"RSS", "PSS", "memory of all"})
 """In bytes; the others are counts."""
@@ -48,15 +49,20 @@ class Watch:
         self._thread.join()
 
     def grown(self, name: str, *, after: float) -> tuple[float, float]:
-        """(median, growth over the time looked at) of one holding since ``after`` seconds.
+        """(median, growth over the time looked at) of the least that is held in each half minute since ``after`` seconds.
 
-        The slope is the median of those between all pairs of samples (Theil and Sen), so that a training's peak does not tilt it.
+        What a training takes while it runs comes and goes; what is never given back raises the least. The slope is the median of those between
+        all pairs (Theil and Sen).
         """
         place = HOLDINGS.index(name)
-        chosen = [sample for sample in self.samples if sample.at >= after]
-        at, held = (np.array(values, dtype=float) for values in zip(*((s.at, s.held[place]) for s in chosen), strict=True))
+        least: dict[int, float] = {}
+        for sample in self.samples:
+            if sample.at >= after:
+                slot = int(sample.at // SLOT)
+                least[slot] = min(least.get(slot, np.inf), sample.held[place])
+        at, held = np.array(list(least)), np.array(list(least.values()))
         first, second = np.triu_indices(len(at), 1)
-        slope = float(np.median((held[second] - held[first]) / (at[second] - at[first])))
+        slope = float(np.median((held[second] - held[first]) / (at[second] - at[first]))) if len(first) else 0.0
         return float(np.median(held)), slope * float(at[-1] - at[0])
 
     def _look_on(self) -> None:

@@ -294,7 +294,7 @@ def _judge_growth(report: Report, watch: Watch, seconds: float) -> None:
         median, grown = watch.grown(name, after=after)
         limit = MEMORY_GROWTH * median if name in MEMORY else COUNT_GROWTH
         report.add(
-            f"{name}: growth after {after / 60:.1f} min",
+            f"{name}, least of each half minute: growth after {after / 60:.1f} min",
             f"{_shown(name, grown)} of {_shown(name, median)}",
             bound=_shown(name, limit),
             ok=grown <= limit,

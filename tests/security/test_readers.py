@@ -6,6 +6,7 @@ Deterministic here. By hand, for an hour of other examples: ``MLSYS_READER_EXAMP
 import io
 import json
 import os
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
@@ -22,6 +23,8 @@ from hypothesis import strategies as st
 from mlsys import errors
 from mlsys.access import credentials
 from mlsys.api import bodies, fields
+from mlsys.backup import archive
+from mlsys.backup import manifest as manifests
 from mlsys.execution import requests
 from mlsys.pipelines import durations, files
 from mlsys.records import DataColumn, Dataset
@@ -29,6 +32,7 @@ from mlsys.registry import pages
 from mlsys.scheduling import cron
 from mlsys.timetravel import arrivals
 from mlsys.webhooks import addresses
+from security.inputs import archives
 
 EXAMPLES = int(os.environ.get("MLSYS_READER_EXAMPLES", "120"))
 fed = settings(
@@ -224,6 +228,25 @@ def test_path__is_refused_or_a_regular_file_below_the_root(path: str, absolute: 
     assert all(each.is_file() and not each.is_symlink() and each.resolve().is_relative_to(root.resolve()) for each in found)
 
 
+@fed
+@given(data=damaged(archives.WHOLE) | damaged(archives.plain(archives.manifest())).map(archives.packed) | st.binary(max_size=200))
+def test_archive__is_refused_or_whole(data: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "backup"
+    file.write_bytes(data)
+    found = either(lambda: archive.checked(file), errors.BadArchive)
+    assert isinstance(found, errors.BadArchive) or found == archives.manifest()
+
+
+@fed
+@given(data=damaged(archives.manifest().to_bytes()))
+def test_manifest__is_refused_or_names_what_lies_in_the_archive(data: bytes) -> None:
+    found = either(lambda: manifests.from_bytes(data), errors.BadArchive)
+    if isinstance(found, manifests.Manifest):
+        assert all(re.fullmatch(r"(tables|home|artifacts|datasets)/[A-Za-z0-9][A-Za-z0-9._-]*", one.name) for one in found.members())
+
+
 def test_examples__are_good_before_they_are_damaged(tmp_path: Path) -> None:
+    (tmp_path / "backup").write_bytes(archives.WHOLE)
+    assert archive.checked(tmp_path / "backup") == archives.manifest()
     for type, body in GOOD.items():
         assert sum(table.num_rows for table in whole(body, type, SITE, tmp_path)[1]) > 1
