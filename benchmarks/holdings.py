@@ -51,8 +51,8 @@ class Watch:
     def grown(self, name: str, *, after: float) -> tuple[float, float]:
         """(median, growth over the time looked at) of the least that is held in each half minute since ``after`` seconds.
 
-        What a training takes while it runs comes and goes; what is never given back raises the least. The slope is the median of those between
-        all pairs (Theil and Sen).
+        What a training takes while it runs comes and goes; what is never given back raises the least. The slope is the median of
+        those between all pairs (Theil and Sen).
         """
         place = HOLDINGS.index(name)
         least: dict[int, float] = {}

@@ -2,14 +2,5 @@
 
 from security.inputs import addresses, archives, artifacts, fields, paths, requests, texts, tokens, uploads
 
-TABLE = [
-    *paths.ROWS,
-    *fields.ROWS,
-    *texts.ROWS,
-    *addresses.ROWS,
-    *uploads.ROWS,
-    *requests.ROWS,
-    *tokens.ROWS,
-    *artifacts.ROWS,
-    *archives.ROWS,
-]
+_MODULES = (paths, fields, texts, addresses, uploads, requests, artifacts, archives, tokens)
+TABLE = [row for module in _MODULES for row in module.ROWS]

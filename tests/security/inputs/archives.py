@@ -17,6 +17,7 @@ from security.table import Attack, rows
 
 BLOB = b"a model"
 SHA256 = hashlib.sha256(BLOB).hexdigest()
+BOMB = f"manifest-{SHA256}.json"
 
 
 def manifest(name: str = "webhooks.key", size: int = len(BLOB)) -> Manifest:
@@ -85,7 +86,7 @@ ROWS = rows(
     ("a bomb of 256 MiB", restored(lambda: packed(plain(manifest()) + bytes(2**28))), "refused"),
     (
         "a bomb in place of the manifest",
-        restored(lambda: packed(archive.header(f"manifest-{SHA256}.json", 2**31) + bytes(2**28))),
+        restored(lambda: packed(archive.header(BOMB, 2**31) + bytes(2**28))),
         "refused",
     ),
     ("not compressed", restored(plain(manifest())), "refused"),

@@ -52,6 +52,15 @@ def browser(then: Callable[[Target, dict[str, str | None]], Answer | str]) -> At
     return attack
 
 
+def guessed(target: Target) -> Answer | str:
+    """One login after another with tokens made up, until they are slowed down."""
+    for number in range(40):
+        answer = target.ask("POST", "/login", {"token": f"mlsys_{number:012d}_{'0' * 52}"}, Authorization=None)
+        if answer.status != 401:
+            break
+    return answer if "retry-after" in answer.headers else f"{answer.status}, and nobody says when to come back"
+
+
 def page(attack: Attack) -> Attack:
     """A form is answered with a page, also when it is refused."""
 
@@ -162,4 +171,5 @@ ROWS = [
         ("login that splits the answer", onward("/%0d%0aSet-Cookie:a=b"), "303 /"),
         may_change=frozenset({"sessions"}),
     ),
+    *rows("tokens", ("guessed at /login, forty in a row", guessed, "429")),  # the last: then nobody here may log in for a while
 ]
