@@ -14,9 +14,10 @@ help: ## Show this list
 
 check: lint types layers test ## All of lint, types, layers and test
 
-lint: .venv ## ruff: faults and formatting
+lint: .venv ## ruff: faults and formatting; hadolint: the Dockerfile
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint Dockerfile
 
 types: .venv ## mypy, strict
 	$(BIN)/mypy
