@@ -5,6 +5,7 @@ client would spend on itself the cores that the server needs.
 """
 
 import json
+import os
 import socket
 import sys
 import threading
@@ -13,13 +14,17 @@ from itertools import cycle, islice
 
 
 class Connection:
+    """``MLSYS_TOKEN`` in the environment is sent as a token."""
+
     def __init__(self, port: int) -> None:
+        token = os.environ.get("MLSYS_TOKEN")
+        self._who = f"Authorization: Bearer {token}\r\n" if token else ""
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=60)
         self.segments = 0
 
     def get(self, path: str) -> bytes:
         """The body of a 200. Raises RuntimeError for any other answer. ``segments``: reads that this answer took."""
-        self._socket.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: keep-alive\r\n\r\n".encode())
+        self._socket.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: keep-alive\r\n{self._who}\r\n".encode())
         data, needed, self.segments = b"", None, 0
         while needed is None or len(data) < needed:
             part = self._socket.recv(1 << 20)

@@ -2,12 +2,13 @@
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from mlsys import errors
 from mlsys.access import credentials
-from mlsys.access.credentials import Shown
+from mlsys.access.credentials import Kind, Shown
 from mlsys.clock import Clock
 from mlsys.registry.tokens import SCOPES, Credential, Scope, Token
 from mlsys.registry.unit_of_work import Units
@@ -63,22 +64,16 @@ class Gate:
             self._asked_at = time.monotonic()
         return not self._needed
 
-    def by_token(self, text: str) -> Caller:
-        """Raises Unauthorized."""
-        return self._caller(credentials.read("token", text))
-
-    def by_session(self, text: str) -> Caller:
-        """Raises Unauthorized."""
-        return self._caller(credentials.read("session", text))
-
-    def is_known(self, text: str) -> bool:
-        """Whether it names a credential that was looked up here lately; costs no query."""
-        read = (credentials.read("token", text), credentials.read("session", text))
-        return any(shown is not None and (shown.kind, shown.id) in self._known for shown in read)
+    def identify(self, kind: Kind, text: str, *, unknown: Callable[[], None] = lambda: None) -> Caller:
+        """``unknown``: called before one is looked up that was not seen here before; may refuse that. Raises Unauthorized."""
+        shown = credentials.read(kind, text)
+        if shown is None or (kind, shown.id) not in self._known:
+            unknown()
+        return self._caller(shown)
 
     def log_in(self, text: str) -> tuple[Caller, str, datetime]:
         """Opens a session with a token: its caller, its text and its end. Raises Unauthorized."""
-        caller, shown = self.by_token(text), credentials.new("session")
+        caller, shown = self.identify("token", text), credentials.new("session")
         if caller.token is None:
             raise errors.Unauthorized(NOT_VALID)
         ends = [end for end in (self._clock.now() + self._session_life, caller.token.expires_at) if end is not None]

@@ -1,7 +1,6 @@
 """Who calls: by a token in the Authorization header, by a browser's session, or from this machine where no token is needed."""
 
 import ipaddress
-from collections.abc import Callable
 from datetime import datetime
 
 from flask import g, request
@@ -69,17 +68,15 @@ class Callers:
             return Caller(scope="admin")
         text = bearer()
         if text is not None:
-            return self._checked(text, self._gate.by_token)
+            return self._gate.identify("token", text, unknown=self._count_unknown)
         if self._gate.open():
             return Caller(scope="admin") if _on_this_machine() else None
         session = _session_text()
-        return self._checked(session, self._gate.by_session) if session else None
+        return self._gate.identify("session", session, unknown=self._count_unknown) if session else None
 
-    def _checked(self, text: str, look: Callable[[str], Caller]) -> Caller:
-        """What the gate says of a credential. One that was not seen before counts as its address's: it costs a query."""
-        if not self._gate.is_known(text):
-            self._rates.count(request.remote_addr or "")
-        return look(text)
+    def _count_unknown(self) -> None:
+        """A credential that was not seen before counts as its address's: it costs a query."""
+        self._rates.count(request.remote_addr or "")
 
     def _count(self, caller: Caller | None) -> None:
         """By token, else by address. Whoever needs no token is at home."""
