@@ -29,10 +29,11 @@ def world(embedded_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Ite
         how: front.definition(source={"type": "breaking", "how": how, "mark": str(folder / "mark")}, model=NAIVE)
         for how in ("null", "lightgbm", "memory")
     }
-    with pytest.MonkeyPatch.context() as patched:
-        patched.syspath_prepend(plugins.install(folder / "site", "mlsys.components", source_breaking="breaking:Breaking"))
-        with front.started(folder / "world", url, MODELS | broken, **SETTINGS) as found:
-            yield found
+    with (
+        plugins.installed(folder / "site", "mlsys.components", source_breaking="breaking:Breaking"),
+        front.started(folder / "world", url, MODELS | broken, **SETTINGS) as found,
+    ):
+        yield found
     embedded_server.drop(url)
 
 

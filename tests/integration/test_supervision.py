@@ -29,12 +29,13 @@ def receiver() -> Iterator[Receiver]:
 def world(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[World]:
     """With a database server, a sink, a webhook and a listener of its own."""
     folder = tmp_path_factory.mktemp("supervision")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.syspath_prepend(plugins.install(folder / "site", "mlsys.listeners", plant="builtins:id"))
-        with front.started(folder / "world", "", {"quick": front.definition()}, **hooking.ALLOWED, **SETTINGS) as found:
-            hooking.subscribe(found.client, receiver.url)
-            assert found.client.post("/datasets", json={"name": "site", "timestamp": "time"}).status_code == 201
-            yield found
+    with (
+        plugins.installed(folder / "site", "mlsys.listeners", plant="builtins:id"),
+        front.started(folder / "world", "", {"quick": front.definition()}, **hooking.ALLOWED, **SETTINGS) as found,
+    ):
+        hooking.subscribe(found.client, receiver.url)
+        assert found.client.post("/datasets", json={"name": "site", "timestamp": "time"}).status_code == 201
+        yield found
 
 
 def threads(world: World) -> Any:
