@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from prometheus_client import CollectorRegistry
 
 import mlsys
-from mlsys import declarations, entrance, health, sample, upkeep
+from mlsys import declarations, entrance, health, sample, tracing, upkeep
 from mlsys.access.tokens import Tokens
 from mlsys.api.services import Services
 from mlsys.clock import Clock, SystemClock
@@ -32,7 +31,7 @@ from mlsys.execution.runner import Handler, Runner
 from mlsys.execution.service import JobService
 from mlsys.execution.waiting import RunWaiter
 from mlsys.metrics.instruments import Instruments
-from mlsys.metrics.process import Process, register_python
+from mlsys.metrics.process import Process
 from mlsys.metrics.state import State
 from mlsys.monitoring.accuracy import Accuracy
 from mlsys.monitoring.actuals import Actuals
@@ -69,6 +68,7 @@ from mlsys.timetravel.locks import ReadingLocks
 from mlsys.timetravel.predictions import PredictionReader
 from mlsys.timetravel.reader import JobPort, Reader
 from mlsys.timetravel.verifying import Verifier
+from mlsys.tracing import Tracer
 from mlsys.webhooks.attempts import Attempter
 from mlsys.webhooks.dispatcher import Dispatcher
 from mlsys.webhooks.outbound import Outbound
@@ -77,11 +77,14 @@ from mlsys.webhooks.sealing import Sealer
 from mlsys.webhooks.subscriptions import Subscriptions
 
 
-def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, Handler] | None = None) -> System:
+def build(
+    config: Config, *, clock: Clock | None = None, handlers: Mapping[str, Handler] | None = None, tracer: Tracer | None = None
+) -> System:
     """Wires everything; opens nothing. Raises ConfigError and Invalid for a configuration that cannot work.
 
-    ``handlers``: what runs of these kinds do, in place of what they do otherwise.
+    ``handlers``: what runs of these kinds do, in place of what they do otherwise. ``tracer``: in place of the configured one.
     """
+    tracer = tracer or tracing.sending_to(config.logging.traces)
     clock = clock or SystemClock()
     models = declarations.declared(config)
     schedules = declarations.scheduled(config, models)
@@ -94,8 +97,7 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
         application_name=application_name(owner),
     )
     signals = Signals()
-    registry = CollectorRegistry()
-    instruments = Instruments(registry=registry, signals=signals)
+    instruments = Instruments(signals=signals)
     keys = Keys(engine=engine, lifetime=timedelta(hours=config.server.idempotency_hours))
     units = partial(UnitOfWork, engine=engine, clock=clock, signals=signals, before_commit=keys.note)
     blobs, files = FolderBlobs(folder=_store(config)), _files(config)
@@ -113,8 +115,8 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
         **(handlers or {}),
     }
     limits = _limits(config)
-    runner = Runner(units=units, handlers=does, presence=presence, limits=limits, ended=instruments.run)
-    queue = Queue(launch=runner.launch, most=config.execution.max_queued)
+    runner = Runner(units=units, handlers=does, presence=presence, limits=limits, tracer=tracer, ended=instruments.run)
+    queue = Queue(launch=runner.launch, most=config.execution.max_queued, tracer=tracer)
     supervisor = Supervisor()
     leader = Leader(engine=engine, look=supervisor.look)
     outbound = Outbound(allowed_hosts=config.webhooks.allowed_hosts, timeout_seconds=config.webhooks.timeout_seconds)
@@ -127,8 +129,8 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
     jobs = JobService(units=units, files=files, queue=queue)
     sealer = Sealer(folder=config.home, key=config.webhooks.secret_key)
     retries = Schedule(config.webhooks.retry_schedule)
-    attempter = Attempter(clock=clock, outbound=outbound, sealer=sealer, schedule=retries, attempted=instruments.attempt)
-    dispatcher = _dispatcher(config, units, clock, presence, sealer=sealer, attempter=attempter)
+    attempter = Attempter(clock=clock, outbound=outbound, sealer=sealer, schedule=retries, tracer=tracer, attempted=instruments.attempt)
+    dispatcher = _dispatcher(config, units, clock, presence, sealer, attempter)
     publisher.growth.call(dispatcher.wake)
     backfills = BackfillService(units=units, clock=clock, queue=queue)
     backtests = BacktestService(units=units, queue=queue, ports=quiet)
@@ -143,10 +145,9 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
     predictions = PredictionReader(units=units, blobs=blobs, engine=data.engine)
     accuracy = Accuracy(units=units, predictions=predictions, actuals=Actuals(units=units, ports=quiet))
     latest = Latest(units=units, accuracy=accuracy)
-    registry.register(State(units=units, sinks=publisher.sinks, accuracy=latest.days))
     folders = {"home": config.home, "artifacts": _store(config)}
-    registry.register(Process(engine=engine, leader=leader, scheduler=scheduler, runner=runner, workers=limits.workers, folders=folders))
-    register_python(registry)
+    process = Process(engine=engine, leader=leader, scheduler=scheduler, runner=runner, workers=limits.workers, folders=folders)
+    instruments.collect(State(units=units, sinks=publisher.sinks, accuracy=latest.days), process)
     kept = upkeep.build(config, engine, migrator, units, clock, leader, presence, stores={"artifacts": blobs, "datasets": data.blobs})
     watch = Watch(degradation=Degradation(units=units, accuracy=accuracy), latest=latest, signals=signals)
     supervisor.watch(leader.thread, scheduler, *recovery.threads, *publisher.threads, *dispatcher.threads)
@@ -185,8 +186,9 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
                 "home": partial(health.home, [config.home, *(() if database is None else (database.data,))]),
             },
         ),
-        metrics=registry,
+        metrics=instruments.registry,
         counted=instruments.request,
+        tracer=tracer,
         webhooks=Subscriptions(
             units=units,
             clock=clock,
@@ -205,6 +207,7 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
         config=config,
         services=services,
         database=database,
+        tracer=tracer,
         engine=engine,
         presence=presence,
         runner=runner,
@@ -222,7 +225,7 @@ def build(config: Config, *, clock: Clock | None = None, handlers: Mapping[str, 
     )
 
 
-def _dispatcher(config: Config, units: Units, clock: Clock, presence: Presence, *, sealer: Sealer, attempter: Attempter) -> Dispatcher:
+def _dispatcher(config: Config, units: Units, clock: Clock, presence: Presence, sealer: Sealer, attempter: Attempter) -> Dispatcher:
     return Dispatcher(
         units=units,
         clock=clock,

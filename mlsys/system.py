@@ -31,6 +31,7 @@ from mlsys.timetravel.housekeeping import Housekeeping
 from mlsys.timetravel.locks import ReadingLocks
 from mlsys.timetravel.reader import Reader
 from mlsys.timetravel.verifying import Verifier
+from mlsys.tracing import Tracer
 from mlsys.upkeep import Upkeep
 from mlsys.webhooks.dispatcher import Dispatcher
 
@@ -56,6 +57,7 @@ class System:
     config: Config
     services: Services
     database: EmbeddedPostgres | None
+    tracer: Tracer
     engine: sa.Engine
     presence: Presence
     runner: Runner
@@ -85,6 +87,7 @@ class System:
             else:
                 self.services.schema.move("up")
             grace = self.config.execution.grace_seconds
+            self._started.append(self.tracer.close)
             self._started += [self.presence.release, self.data.close, self.bodies.stop, partial(self.runner.stop, grace_seconds=grace)]
             self.presence.assert_held()
             if recover:

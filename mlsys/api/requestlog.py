@@ -11,6 +11,7 @@ import time
 from flask import Flask, Response, g, request
 from structlog import contextvars
 
+from mlsys import tracing
 from mlsys.api import callers, guard
 from mlsys.api.services import Services
 
@@ -28,12 +29,19 @@ def register(app: Flask, services: Services) -> None:
         g.request_id = secrets.token_hex(8)
         g.started = time.perf_counter()
         contextvars.clear_contextvars()
-        contextvars.bind_contextvars(request_id=g.request_id, action=f"{request.method} {route()}")
+        name = f"{request.method} {route()}"
+        contextvars.bind_contextvars(request_id=g.request_id, action=name)
+        told = {"http.request.method": request.method, "http.route": route(), "mlsys.request_id": g.request_id}
+        g.span = services.tracer.span(name, kind="server", parent=request.headers.get(tracing.HEADER), **told)
+        g.span.__enter__()
 
     @app.after_request
     def end(response: Response) -> Response:
         seconds = time.perf_counter() - g.started
         services.counted(request.method, route(), response.status_code, seconds)
+        services.tracer.tell(**{"http.response.status_code": response.status_code, "mlsys.actor": callers.actor()})
+        if response.status_code >= 500:
+            services.tracer.fail(str(response.status_code))
         level = _level(response.status_code)
         if _log.isEnabledFor(level):
             _log.log(level, "%s %s %d", request.method, route(), response.status_code, extra=_told(response, seconds))
@@ -41,6 +49,8 @@ def register(app: Flask, services: Services) -> None:
 
     @app.teardown_request
     def forget(error: BaseException | None) -> None:
+        if (span := g.pop("span", None)) is not None:
+            span.__exit__(None, None, None)
         contextvars.clear_contextvars()
 
 

@@ -23,6 +23,7 @@ from mlsys.scheduling.service import ScheduleService
 from mlsys.timetravel.datasets import DatasetService
 from mlsys.timetravel.predictions import PredictionReader
 from mlsys.timetravel.reader import Reader
+from mlsys.tracing import Tracer
 from mlsys.webhooks.sealing import Sealer
 from mlsys.webhooks.subscriptions import Subscriptions
 
@@ -58,6 +59,7 @@ class Services:
     health: Callable[[], dict[str, Any]]
     metrics: CollectorRegistry
     counted: Callable[[str, str, int, float], None]
+    tracer: Tracer
     webhooks: Subscriptions
     sealer: Sealer
     callers: Callers

@@ -234,6 +234,12 @@ class Logging(Section):
     level: str = key(
         "info", "Least severe level that is logged: debug, info, warning or error.", values.choice("debug", "info", "warning", "error")
     )
+    traces: str = key(
+        "",
+        "Where traces are sent by OTLP, as http://localhost:4318/v1/traces (extra mlsys[opentelemetry]); empty: nothing is traced.",
+        values.text("a URL like http://localhost:4318/v1/traces, or empty", pattern=r"|https?://[^\s/]+(/\S*)?"),
+        secret=True,
+    )
     format: str = key("text", "How log lines are written: text for people, json for machines.", values.choice("text", "json"))
 
 

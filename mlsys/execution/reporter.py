@@ -9,6 +9,7 @@ from mlsys import errors
 from mlsys.crashing import crash_point
 from mlsys.records import Run
 from mlsys.registry.unit_of_work import Units
+from mlsys.tracing import Steps
 
 _log = logging.getLogger(__name__)
 _INTERVAL = 0.5
@@ -20,11 +21,12 @@ class Stopping(BaseException):
 
 
 class RunReporter:
-    def __init__(self, *, units: Units, run: Run, owner: int, stopping: threading.Event) -> None:
+    def __init__(self, *, units: Units, run: Run, owner: int, stopping: threading.Event, steps: Steps) -> None:
         self._units = units
         self._run = run
         self._owner = owner
         self._stopping = stopping
+        self._steps = steps
         self._last: tuple[str, float] = ("", 0.0)
 
     def progress(self, step: str, done: int, total: int) -> None:
@@ -35,6 +37,8 @@ class RunReporter:
         if step == before and done < total and time.monotonic() - at < _INTERVAL:
             return
         self._last = (step, time.monotonic())
+        if step != before:
+            self._steps.enter(step)
         try:
             with self._units() as unit:
                 held = unit.runs.progress(

@@ -9,11 +9,9 @@ from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any
 
-from structlog import contextvars
-
 from mlsys import errors
 from mlsys.crashing import crash_point
-from mlsys.execution import timers
+from mlsys.execution import about, timers
 from mlsys.execution.claims import Claims, Taken
 from mlsys.execution.limits import Limits
 from mlsys.execution.patience import patient
@@ -22,6 +20,7 @@ from mlsys.execution.reporter import RunReporter, Stopping
 from mlsys.pipelines.base import Reporter
 from mlsys.records import Json, Run
 from mlsys.registry.unit_of_work import UnitOfWork, Units
+from mlsys.tracing import Steps, Tracer
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +40,8 @@ class Runner:
         handlers: Mapping[str, Handler],
         presence: Presence,
         limits: Limits,
-        ended: Callable[[str, float], None] = lambda kind, seconds: None,
+        tracer: Tracer,
+        ended: Callable[[str, float], None],
     ) -> None:
         """``ended`` is told of each attempt: its kind, and the seconds it took."""
         self._units = units
@@ -49,6 +49,7 @@ class Runner:
         self._presence = presence
         self._limits = limits
         self._ended = ended
+        self._tracer = tracer
         self._pool = ThreadPoolExecutor(limits.workers, thread_name_prefix="job")
         self._claims = Claims(presence=presence, limits=limits)
         self._lock = threading.Lock()
@@ -160,7 +161,7 @@ class Runner:
 
     def _execute(self, run: Run) -> Run | None:
         """The run that follows, if its claim went with this one's end."""
-        with contextvars.bound_contextvars(**_about(run)):
+        with about.told(run, self._tracer):
             return self._attempt(run)
 
     def _attempt(self, run: Run) -> Run | None:
@@ -178,7 +179,6 @@ class Runner:
 
     def _expire(self, run: Run, seconds: float) -> None:
         """In a thread of the timer. That of the run notices at its next step, as one does whose run was taken away."""
-        contextvars.bind_contextvars(**_about(run))
         error = errors.Timeout(f"The run took longer than {seconds:g} s (execution.timeouts).")
         try:
             self._fail(run, error.kind, error.message)
@@ -188,10 +188,12 @@ class Runner:
 
     def _carry_out(self, run: Run) -> Run | None:
         following = None
-        reporter = RunReporter(units=self._units, run=run, owner=self._presence.owner, stopping=self._stopping)
+        steps = Steps(self._tracer)
+        reporter = RunReporter(units=self._units, run=run, owner=self._presence.owner, stopping=self._stopping, steps=steps)
         started = time.monotonic()
         try:
-            conclusion = self._handler(run)(run, reporter)
+            with steps:
+                conclusion = self._handler(run)(run, reporter)
             following = self._conclude(run, conclusion)
         except Stopping:
             self._give_back(run)
@@ -254,6 +256,7 @@ class Runner:
 
     @patient
     def _crashed(self, run: Run, error: errors.Died) -> None:
+        self._tracer.fail("crashed")
         delay, final = self._limits.delay(run.attempt), run.attempt >= self._limits.max_attempts
         with self._units() as unit:
             held = unit.runs.crash(run.id, attempt=run.attempt, reason=error.message, final=final)
@@ -266,6 +269,7 @@ class Runner:
 
     @patient
     def _fail(self, run: Run, kind: str, message: str) -> None:
+        self._tracer.fail(kind)
         with self._units() as unit:
             error = {"error": {"kind": kind, "message": message}}
             held = unit.runs.finish(run.id, "failed", error, owner=self._presence.owner, attempt=run.attempt)
@@ -291,9 +295,3 @@ class Runner:
             unit.commit()
         if not given:
             self._cancelled(run)
-
-
-def _about(run: Run) -> dict[str, Any]:
-    """What each of its log lines tells."""
-    told = {"run_id": run.id, "action": run.kind, "model_name": run.model_name, "attempt": run.attempt}
-    return told | ({"schedule": run.trigger["schedule"]} if run.trigger["type"] == "schedule" else {})

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.registry import Collector
 
 from mlsys.events import types
 from mlsys.events.signals import Signals
@@ -29,9 +30,12 @@ _ATTEMPT_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15)
 
 
 class Instruments:
-    """``signals``: of the same system; events are counted where they were committed, and so once."""
+    """``signals``: of the same system; events are counted where they were committed, and so once. ``registry``: all that is told."""
 
-    def __init__(self, *, registry: CollectorRegistry, signals: Signals) -> None:
+    def __init__(self, *, signals: Signals) -> None:
+        self.registry = registry = CollectorRegistry()
+        for known_of_python in (ProcessCollector, PlatformCollector, GCCollector):
+            known_of_python(registry=registry)
         self._counted: dict[tuple[str, str, int], tuple[Any, Any]] = {}
         self._requests = Counter(
             "mlsys_http_requests", "HTTP requests that were answered.", ["method", "route", "status"], registry=registry
@@ -75,6 +79,11 @@ class Instruments:
             self._missed.labels(reason)
         for outcome in ATTEMPTS:
             self._attempts.labels(outcome)
+
+    def collect(self, *collectors: Collector) -> None:
+        """Has these asked at each scrape too."""
+        for collector in collectors:
+            self.registry.register(collector)
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """``status`` counts by its class: 2xx."""

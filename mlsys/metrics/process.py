@@ -1,4 +1,4 @@
-"""What this process is and has at the time of a scrape: its version and role, its connections, its place on disk, CPU and memory."""
+"""What this process is and has at the time of a scrape: its version and role, its connections, its place on disk."""
 
 import platform
 import shutil
@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import sqlalchemy as sa
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -61,10 +60,3 @@ class Process(Collector):
                 size.add_metric([name], usage.total)
         yield free
         yield size
-
-
-def register_python(registry: CollectorRegistry) -> None:
-    """What prometheus-client knows of any Python process."""
-    ProcessCollector(registry=registry)
-    PlatformCollector(registry=registry)
-    GCCollector(registry=registry)

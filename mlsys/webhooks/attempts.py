@@ -5,13 +5,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from structlog import contextvars
 
-from mlsys import errors
+from mlsys import errors, tracing
 from mlsys.clock import Clock
 from mlsys.crashing import crash_point
 from mlsys.registry.deliveries import Attempted, Claimed, State
+from mlsys.tracing import Tracer
 from mlsys.webhooks import retries, signing
 from mlsys.webhooks.outbound import Outbound
 from mlsys.webhooks.retries import Schedule
@@ -40,8 +42,10 @@ class Attempter:
         outbound: Outbound,
         sealer: Sealer,
         schedule: Schedule,
-        attempted: Callable[[str, float], None] = lambda outcome, seconds: None,
+        tracer: Tracer,
+        attempted: Callable[[str, float], None],
     ) -> None:
+        self._tracer = tracer
         self._attempted = attempted
         self._clock = clock
         self._outbound = outbound
@@ -58,7 +62,9 @@ class Attempter:
         self._outbound.close()
 
     def attempt(self, claimed: Claimed) -> Answer:
-        with contextvars.bound_contextvars(action="deliver", webhook_id=claimed.webhook_id, sequence=claimed.sequence):
+        about: dict[str, Any] = {"webhook_id": claimed.webhook_id, "sequence": claimed.sequence}
+        told: dict[str, Any] = {f"mlsys.{name}": value for name, value in about.items()} | {"mlsys.event": claimed.type}
+        with contextvars.bound_contextvars(action="deliver", **about), self._tracer.span("deliver", kind="client", **told):
             return self._attempt(claimed)
 
     def _attempt(self, claimed: Claimed) -> Answer:
@@ -67,6 +73,8 @@ class Attempter:
         try:
             message = signing.message(sequence=claimed.sequence, type=claimed.type, timestamp=claimed.timestamp, data=claimed.data)
             headers = signing.headers(message, self._sealer.open_all(claimed.secrets), now)
+            if (parent := self._tracer.traceparent()) is not None:
+                headers = {**headers, tracing.HEADER: parent}
             reply = self._outbound.post(claimed.url, message.body, headers)
             crash_point("delivery sent")
             status, error, retry_after = reply.status, retries.failure(reply.status), reply.headers.get("retry-after")
@@ -75,6 +83,9 @@ class Attempter:
         except Exception:
             _log.exception("webhook %s: an attempt failed", claimed.webhook_id)
             error = "Something unexpected went wrong; the log of mlsys has the details."
+        self._tracer.tell(**{"http.response.status_code": status})
+        if error is not None:
+            self._tracer.fail(error)
         latency = round((time.monotonic() - begin) * 1000, 1)
         _log.debug("webhook %s: event %s: %s", claimed.webhook_id, claimed.sequence, error or f"delivered ({status})")
         return self._answer(claimed, now, status, error, latency, retry_after)
