@@ -47,9 +47,7 @@ class Instruments:
             buckets=_REQUEST_SECONDS,
             registry=registry,
         )
-        self._runs = Counter(
-            "mlsys_runs_finished", "Runs that ended here; crashed: an attempt whose process died.", ["kind", "outcome"], registry=registry
-        )
+        self._runs = Counter("mlsys_runs_finished", "Runs whose end this process committed.", ["kind", "outcome"], registry=registry)
         self._run_seconds = Histogram(
             "mlsys_run_duration_seconds",
             "Time that this process worked on an attempt of a run.",
