@@ -122,6 +122,8 @@ def test_socket__nonsense_is_a_problem_like_any_other(served: Served, data: byte
     assert b"application/problem+json" in answer
     assert f'"status": {status}'.encode() in answer
     assert b"waitress" not in answer.lower()
+    assert b"frame-ancestors 'none'" in answer, "headers of every answer, also of those that the server gives by itself"
+    assert b"nosniff" in answer
 
 
 def test_socket__many_clients_that_say_nothing_keep_nobody_waiting(served: Served) -> None:

@@ -348,6 +348,14 @@ def test_form__shows_what_it_is_given_as_text(client: FlaskClient) -> None:
     assert "<script" not in page.text
 
 
+def test_name_of_a_token__is_shown_as_text(client: FlaskClient, world: World) -> None:
+    log_in(client, world.system.services.tokens.create("<script>alert(1)</script>", "read", by="me")[1])
+    page = client.get("/", headers=HTML)
+    assert page.status_code == 200
+    assert "&lt;script&gt;alert(1)" in page.text
+    assert "<script" not in page.text
+
+
 CHANGES = [("POST", "/job/train"), ("POST", "/model/demote?model_name=x"), ("GET", "/model/demote?model_name=x"), ("GET", "/migrate/")]
 
 
