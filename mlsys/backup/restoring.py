@@ -4,6 +4,7 @@ Blobs come first and are of no account by themselves; the rows come in one trans
 instant at which the home is whole. Until then a mark keeps every other command out.
 """
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,9 @@ class Restore:
         """
         if self._at_work():
             raise errors.Conflict("mlsys is at work on this database: stop it first, and every command on it.")
+        free = shutil.disk_usage(self._home).free
+        if free < manifest.size:
+            raise errors.Unavailable(f"The disk of {self._home} has {free:,} bytes free, and the archive holds {manifest.size:,}.")
         written: list[tuple[FolderBlobs, str]] = []
         with unfinished.restoring(self._home) as again:
             try:

@@ -54,7 +54,7 @@ def _one(api: Api, name: str) -> dict[str, Any]:
 
 def _show(found: Mapping[str, Any]) -> None:
     versions = [
-        (v["version"], v["model_version_id"], v["status"], v["validation"]["decision"], v["metrics"].get("mae"), v["created_at"])
+        (v["version"], v["model_version_id"], _status(v), v["validation"]["decision"], v["metrics"].get("mae"), v["created_at"])
         for v in found["model_versions"]
     ]
     tables.show_table(
@@ -64,6 +64,10 @@ def _show(found: Mapping[str, Any]) -> None:
         (p["sequence"], p["action"], p["model_version_id"], p["actor"], p["reason"], p["created_at"]) for p in found["promotions"]
     ]
     tables.show_table("Promotions", ("#", "action", "version", "by", "reason", "at"), promotions, empty="Nothing was in production yet.")
+
+
+def _status(version: Mapping[str, Any]) -> str:
+    return f"{version['status']}, freed" if version["freed"] else str(version["status"])
 
 
 @click.command(help="Put a version into production by hand, whatever the gate said.")

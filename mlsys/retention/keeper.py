@@ -22,6 +22,7 @@ class Keeper:
         self._collector = collector
         self._leader = leader
         self._every = every
+        self._busy = False
         self._swept = self._collected = -math.inf
         self._turns = Periodic(name="retention", interval=_EVERY if every is None else min(_EVERY, every), act=self.round)
         self.thread = self._turns.thread
@@ -33,12 +34,20 @@ class Keeper:
         self._turns.stop()
 
     def health(self) -> dict[str, Any]:
-        return self._turns.health()
+        """A round may take long where there is much to look at; that is no reason to turn callers away."""
+        return self._turns.health() | ({"status": "ok"} if self._busy and self.thread.alive else {})
 
     def round(self) -> None:
         """All that is due now."""
         if self._leader.epoch is None:
             return
+        self._busy = True
+        try:
+            self._work()
+        finally:
+            self._busy = False
+
+    def _work(self) -> None:
         now = time.monotonic()
         try:
             if self._every is not None and now - self._collected >= self._every:

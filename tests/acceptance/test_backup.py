@@ -1,20 +1,18 @@
 """``mlsys backup`` and ``mlsys restore`` as people use them: the drill, archives that are no good, kills, a full disk; and ``mlsys gc``."""
 
-import hashlib
 import io
-import itertools
 import json
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import front
-import pyarrow as pa
 import pytest
 import serving
+import spoiling
 import terminal
 from serving import Served
 
@@ -95,136 +93,6 @@ def test_drill__a_home_is_restored_and_says_the_same(lived: Lived, tmp_path: Pat
 # -- archives that are no good
 
 
-def unpacked(file: Path) -> bytearray:
-    return bytearray(pa.CompressedInputStream(io.BytesIO(file.read_bytes()), "zstd").read())
-
-
-def packed(data: bytes) -> bytes:
-    out = pa.BufferOutputStream()
-    with pa.CompressedOutputStream(out, "zstd") as stream:
-        stream.write(data)
-    return bytes(out.getvalue())
-
-
-def harmless(data: bytes, file: Path) -> bool:
-    """A bit that zstd does not look at: what is in the archive is not damaged by it."""
-    try:
-        return bytes(pa.CompressedInputStream(io.BytesIO(data), "zstd").read()) == bytes(unpacked(file))
-    except OSError:
-        return False
-
-
-def flipped(at: float) -> Callable[[Path], bytes]:
-    def flip(file: Path) -> bytes:
-        for place in itertools.count(int(file.stat().st_size * at)):
-            data = bytearray(file.read_bytes())
-            data[place] ^= 16
-            if not harmless(bytes(data), file):
-                return bytes(data)
-        raise AssertionError
-
-    return flip
-
-
-def inside(at: int) -> Callable[[Path], bytes]:
-    """One bit of the tar file itself."""
-
-    def flip(file: Path) -> bytes:
-        data = unpacked(file)
-        data[at] ^= 1
-        return packed(bytes(data))
-
-    return flip
-
-
-def cut(by: int) -> Callable[[Path], bytes]:
-    return lambda file: file.read_bytes()[:-by]
-
-
-def headed(**changes: Any) -> Callable[[Path], bytes]:
-    """The first member after the manifest, under another header, whose checksum is right."""
-
-    def change(file: Path) -> bytes:
-        data = unpacked(file)
-        info = tarfile.TarInfo.frombuf(bytes(data[:512]), "ascii", "strict")
-        at = 512 + -(-info.size // 512) * 512
-        member = tarfile.TarInfo.frombuf(bytes(data[at : at + 512]), "ascii", "strict")
-        for name, value in changes.items():
-            setattr(member, name, value)
-        data[at : at + 512] = member.tobuf(tarfile.GNU_FORMAT, "ascii", "strict")[-512:]
-        return packed(bytes(data))
-
-    return change
-
-
-def extended(file: Path) -> bytes:
-    data = unpacked(file)
-    extra = tarfile.TarInfo("home/authorized_keys")
-    extra.size = 4
-    return packed(bytes(data[:-1024]) + extra.tobuf(tarfile.GNU_FORMAT) + b"evil".ljust(512, b"\0") + bytes(1024))
-
-
-def rewritten(change: Callable[[Any], Any]) -> Callable[[Path], bytes]:
-    """Another manifest, with its own right hash; the members as they were."""
-
-    def write(file: Path) -> bytes:
-        data = unpacked(file)
-        info = tarfile.TarInfo.frombuf(bytes(data[:512]), "ascii", "strict")
-        told = json.loads(data[512 : 512 + info.size])
-        change(told)
-        text = json.dumps(told).encode()
-        head = archive.header(f"manifest-{hashlib.sha256(text).hexdigest()}.json", len(text))
-        rest = data[512 + -(-info.size // 512) * 512 :]
-        return packed(head + text + archive.padding(len(text)) + bytes(rest))
-
-    return write
-
-
-def listed(name: str) -> Callable[[Any], Any]:
-    return lambda told: told["files"].append({"name": name, "size": 0, "sha256": hashlib.sha256(b"").hexdigest()})
-
-
-BAD: dict[str, Callable[[Path], bytes]] = {
-    "empty": lambda file: b"",
-    "text": lambda file: b"this is no archive" * 100,
-    "gzip": lambda file: b"\x1f\x8b" + bytes(600),
-    "zeros": lambda file: packed(bytes(4096)),
-    **{f"bit at {at}": flipped(at) for at in (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95)},
-    **{f"bit of the tar at {at}": inside(at) for at in (5, 130, 400, 600, 30_000, -520, -1)},
-    **{f"cut by {by}": cut(by) for by in (1, 100, 5000)},
-    "cut before the end": lambda file: packed(bytes(unpacked(file)[:-512])),
-    "more behind it": lambda file: file.read_bytes() + b"more",
-    "a second archive behind it": lambda file: file.read_bytes() * 2,
-    "an extra file": extended,
-    "symbolic link": headed(type=tarfile.SYMTYPE, linkname="/etc/passwd", size=0),
-    "hard link": headed(type=tarfile.LNKTYPE, linkname="home/webhooks.key", size=0),
-    "device": headed(type=tarfile.CHRTYPE, size=0),
-    "pipe": headed(type=tarfile.FIFOTYPE, size=0),
-    "folder": headed(type=tarfile.DIRTYPE, size=0),
-    "traversal": headed(name="../../etc/cron.d/evil"),
-    "absolute path": headed(name="/etc/cron.d/evil"),
-    "another name": headed(name="tables/promotions.copy"),
-    "another size": headed(size=2**40),
-    "another owner": headed(uid=1000),
-    "setuid": headed(mode=0o4755),
-    "listed traversal": rewritten(listed("../../evil")),
-    "listed absolute": rewritten(listed("/etc/evil")),
-    "listed hidden": rewritten(listed(".ssh")),
-    "listed twice": rewritten(lambda told: told["files"].append(told["files"][0])),
-    "listed unknown": rewritten(listed("authorized_keys")),
-    "a table that is none": rewritten(lambda told: told["tables"][0].update(name='x"; DROP TABLE runs; --')),
-    "a column that is none": rewritten(lambda told: told["tables"][0].update(columns=["a) FROM PROGRAM 'id' --"])),
-    "a blob that is no hash": rewritten(lambda told: told["blobs"]["artifacts"].append(["../../../evil", 1])),
-    "another store": rewritten(lambda told: told["blobs"].update(tmp=[])),
-    "negative size": rewritten(lambda told: told["tables"][0].update(size=-1)),
-    "size as text": rewritten(lambda told: told["tables"][0].update(size="1")),
-    "another key": rewritten(lambda told: told.update(evil=1)),
-    "no tables": rewritten(lambda told: told.pop("tables")),
-    "another format": rewritten(lambda told: told.update(format=2)),
-    "a newer mlsys": rewritten(lambda told: told.update(revision="999")),
-}
-
-
 def test_restore__archives_that_are_no_good(lived: Lived, tmp_path: Path) -> None:
     """Each is refused before a home is even made. Printed as a table."""
     place, file, _ = lived
@@ -235,7 +103,7 @@ def test_restore__archives_that_are_no_good(lived: Lived, tmp_path: Path) -> Non
     assert check(file).rows
     bad = tmp_path / "bad.tar.zst"
     lines = [f"{'archive':32} refusal"]
-    for name, spoil in BAD.items():
+    for name, spoil in spoiling.BAD.items():
         bad.write_bytes(spoil(file))
         with pytest.raises((errors.BadArchive, errors.Conflict)) as refused:
             check(bad)
@@ -248,7 +116,7 @@ def test_restore__archives_that_are_no_good(lived: Lived, tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["bit at 0.5", "traversal"])
 def test_restore__refuses_in_one_line_and_makes_nothing(lived: Lived, tmp_path: Path, name: str) -> None:
     place, file, _ = lived
-    (tmp_path / "bad.tar.zst").write_bytes(BAD[name](file))
+    (tmp_path / "bad.tar.zst").write_bytes(spoiling.BAD[name](file))
     new = elsewhere(place, tmp_path)
     assert "Error: bad.tar.zst" in terminal.mlsys(new, "restore", str(tmp_path / "bad.tar.zst"), code=1)
     assert not new["home"].exists()
@@ -260,7 +128,7 @@ def test_manifest__says_itself_again(lived: Lived) -> None:
 
 
 def test_archive__is_read_by_any_tar(lived: Lived) -> None:
-    with tarfile.open(fileobj=io.BytesIO(bytes(unpacked(lived[1])))) as found:
+    with tarfile.open(fileobj=io.BytesIO(bytes(spoiling.unpacked(lived[1])))) as found:
         names = found.getnames()
     assert names[0].startswith("manifest-")
     assert {"tables/promotions.copy", "home/webhooks.key", "home/config.yaml"} <= set(names)
@@ -346,4 +214,5 @@ def test_gc__tells_what_would_go_then_does_it(tmp_path: Path) -> None:
     shown = serving.cli("gc", **place, **rules).stdout
     assert told["versions"][0]["model_version_id"] in shown
     assert f"{told['bytes']:,} bytes" in shown
+    assert ", freed" in terminal.mlsys(place, "models", "quick")
     assert "freed" in terminal.mlsys(place, "promote", "quick", told["versions"][0]["model_version_id"], code=1)
