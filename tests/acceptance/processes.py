@@ -46,7 +46,7 @@ class Mlsys:
     def output(self) -> str:
         return "".join(line for _, line in self._lines)
 
-    def said(self, text: str, *, within: float = 180.0) -> float:
+    def said(self, text: str, *, within: float = 300.0) -> float:
         """Waits for a line that holds ``text``; returns the seconds from the start of the command to it."""
         while time.monotonic() - self.started < within:
             ended = self._process.poll() is not None and not self._reader.is_alive()

@@ -11,8 +11,6 @@ from urllib.request import urlopen
 import pytest
 from processes import Mlsys
 
-SECONDS_TO_FORECAST = 60
-
 
 def get(url: str) -> str:
     with urlopen(url, timeout=30) as answer:
@@ -22,10 +20,8 @@ def get(url: str) -> str:
 
 def test_demo__shows_everything_and_again_on_the_same_home(tmp_path: Path) -> None:
     with Mlsys("demo", "--port", "0", "--exit", folder=tmp_path) as demo:
-        took = demo.said("The forecast stands")
-        print(f"first forecast {took:.1f} s after the command")  # noqa: T201
+        demo.said("The forecast stands")  # how soon: benchmarks/bench_start.py
         assert demo.end() == 0, demo.output
-        assert took < SECONDS_TO_FORECAST
         for said in ("Read 35132 rows", "accepted; now in production", "not_worse_than_champion", "seasonal naive", "curl"):
             assert said in demo.output, said
         errors = re.search(r"^all +\S+ +\S+ +(\d+) +(\d+) *$", demo.output, re.MULTILINE)

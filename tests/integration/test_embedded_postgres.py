@@ -130,7 +130,7 @@ def test_start__is_quick_on_a_warm_home(postgres: EmbeddedPostgres) -> None:
     postgres.stop()
     begin = time.monotonic()
     postgres.start()
-    assert time.monotonic() - begin < 1  # 0.1 s on a quiet machine
+    assert time.monotonic() - begin < 10  # 0.1 s on a quiet machine; a server that nobody told to stop would take 30
 
 
 def test_server__is_durable_private_and_small(postgres: EmbeddedPostgres, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_expression__at_fault_is_refused_at_once_by_its_field(expression: str, w
     started = time.perf_counter()
     with pytest.raises(errors.Invalid) as refused:
         cron.check(expression)
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < 5
     (text,) = refused.value.fields["cron"]
     assert [word for word in words if word not in text] == []
 
