@@ -1,4 +1,4 @@
-"""A built mlsys: its parts, and the order in which they start and stop. bootstrap.py makes it; nothing is chosen here."""
+"""A built mlsys: its parts, and the order in which they start and stop. bootstrap makes it; nothing is chosen here."""
 
 import logging
 from collections.abc import Callable
