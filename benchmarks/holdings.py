@@ -19,6 +19,8 @@ SLOT = 30.0  # seconds
 HOLDINGS = ("RSS", "PSS", "memory of all", "handles", "sockets", "threads", "database sessions")
 MEMORY = frozenset({"RSS", "PSS", "memory of all"})
 """In bytes; the others are counts."""
+SHARED = frozenset({"PSS", "memory of all"})
+"""Of these what neighbours do is a part: the same libraries in another process make the share of this one smaller."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ In a test run every case of its coverage phase, and few random ones by a fixed s
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -53,10 +54,13 @@ def test_document__is_kept_to_whatever_is_asked(served: Served, tmp_path: Path) 
     tool = Path(sys.executable).with_name("schemathesis")
     if not tool.exists():
         pytest.skip("schemathesis is not installed (extra: test)")
-    examples = ["-n", os.environ["MLSYS_FUZZ_EXAMPLES"]] if "MLSYS_FUZZ_EXAMPLES" in os.environ else []
-    words = ["run", f"{served.url}/openapi.json", *examples, "--seed", "1", "--checks", CHECKS]
+    settings = (HERE / "schemathesis.toml").read_text()
+    if examples := os.environ.get("MLSYS_FUZZ_EXAMPLES"):
+        settings = re.sub(r"max-examples = \d+", f"max-examples = {int(examples)}", settings)
+    (tmp_path / "schemathesis.toml").write_text(settings)
+    words = ["run", f"{served.url}/openapi.json", "--seed", "1", "--checks", CHECKS]
     environment = {**os.environ, "MLSYS_FUZZED": json.dumps(known(served)), "PYTHONPATH": str(HERE.parent)}
-    given = [tool, "--config-file", HERE / "schemathesis.toml", *words, "--no-color", "--no-shrink", "--generation-database", "none"]
+    given = [tool, "--config-file", "schemathesis.toml", *words, "--no-color", "--no-shrink", "--generation-database", "none"]
     found = subprocess.run(given, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
     sys.stdout.write(found.stdout[-3000:])
     assert found.returncode == 0, found.stdout[-12_000:] + found.stderr[-2000:]
