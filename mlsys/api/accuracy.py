@@ -122,7 +122,7 @@ def build(services: Services) -> Blueprint:
             type = streams.wanted()
             if type != streams.JSON:
                 reader = services.accuracy.rows(question).to_reader()
-                return streams.answer(nullcontext(reader), type, name=f"{name}-accuracy")
+                return streams.answer(nullcontext(reader), type, name=f"{name}-accuracy", places=services.downloads)
             if question.lead is not None:
                 raise errors.Invalid({"lead_time": "This chooses rows; ask for them with Accept text/csv or parquet."})
             found = services.accuracy.report(question)

@@ -1,11 +1,14 @@
 """Who calls: by a token in the Authorization header, by a browser's session, or from this machine where no token is needed."""
 
 import ipaddress
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from flask import g, request
 
 from mlsys import errors
+from mlsys.access.credentials import Kind
 from mlsys.access.gate import Caller, Gate
 from mlsys.access.rates import Rates
 from mlsys.api.bodies import read_json
@@ -15,6 +18,7 @@ COOKIES = ("__Host-mlsys_session", "mlsys_session")
 """The name behind TLS, which no other host can set, and the one without."""
 IN_PROCESS = "mlsys.in_process"
 """In the WSGI environment: our own process calls. No client can say so, for what it sends has other names there."""
+_FORWARDING = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Real-Ip")
 LOG_IN = (
     "Say who you are: Authorization: Bearer mlsys_... (the command line sends MLSYS_TOKEN; a browser logs in at /login). "
     "Whoever runs this server makes tokens with `mlsys token create`."
@@ -61,6 +65,23 @@ class Callers:
             return self._identify() is not None
         except errors.MlsysError:
             return False
+
+    def still_let_in(self) -> Callable[[], bool]:
+        """For an answer that goes on for long: asks, whenever it is called, whether this request's caller would still be let in."""
+        caller: Caller = g.caller
+        text = bearer()
+        if request.environ.get(IN_PROCESS):
+            return lambda: True
+        if caller.token is None:
+            return self._gate.open
+        return partial(self._lets_in, *(("session", _session_text()) if text is None else ("token", text)))
+
+    def _lets_in(self, kind: Kind, text: str) -> bool:
+        try:
+            self._gate.identify(kind, text)
+        except errors.Unauthorized:
+            return False
+        return True
 
     def _identify(self) -> Caller | None:
         """None: the caller does not say. Raises Unauthorized for a token or session that is not valid."""
@@ -118,6 +139,9 @@ def _session_text() -> str:
 
 
 def _on_this_machine() -> bool:
+    """A proxy on this machine speaks for others: who says so is not at home."""
+    if any(name in request.headers for name in _FORWARDING):
+        return False
     try:
         return ipaddress.ip_address(request.remote_addr or "").is_loopback
     except ValueError:

@@ -30,7 +30,7 @@ def answer(services: Services, name: str, query: Mapping[str, Any]) -> Response:
         return _page(services, dataset, ask, query)
     if "cursor" in query:
         raise errors.Invalid({"cursor": "Pages are of JSON; as CSV or parquet all rows come at once."})
-    return streams.answer(services.reader.rows(dataset.name, ask), str(type), name=dataset.name)
+    return streams.answer(services.reader.rows(dataset.name, ask), str(type), name=dataset.name, places=services.downloads)
 
 
 def _page(services: Services, dataset: Dataset, ask: Ask, query: Mapping[str, Any]) -> Response:

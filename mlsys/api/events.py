@@ -1,6 +1,6 @@
 """/events: the event log in pages that may be waited for, and as server-sent events. Choosing and waiting is the follower's matter."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, nullcontext
 from typing import Any
 
@@ -25,6 +25,7 @@ HEARTBEAT_SECONDS = 15.0
 _RETRY_MILLISECONDS = 2000
 _MOST_SEQUENCE = 2**63 - 1
 _STREAM = "text/event-stream"
+_ENDED = "The token or session of this request ended while it waited."
 _LAST_EVENT_ID = {
     "name": "Last-Event-ID",
     "in": "header",
@@ -99,8 +100,11 @@ def build(services: Services) -> Blueprint:
             503 with Retry-After when too many wait already.
             """
             start = pages.decode(query["cursor"], "after") if "cursor" in query else query.get("after_sequence", 0)
-            with follower.place() if query["wait"] else nullcontext():
+            let_in = services.callers.still_let_in()
+            with follower.places.one() if query["wait"] else nullcontext():
                 found = follower.page(start, _chosen(query), limit=query["limit"], seconds=query["wait"])
+            if query["wait"] and not let_in():
+                raise errors.Unauthorized(_ENDED)
             cursor = pages.encode(found.last_sequence, "after") if found.more else None
             return {"items": found.items, "next_cursor": cursor, "last_sequence": found.last_sequence}
 
@@ -116,7 +120,7 @@ def build(services: Services) -> Blueprint:
             """
             if request.method == "HEAD":
                 return Response(content_type=_STREAM)
-            return _streamed(follower, _start(query, follower), _chosen(query))
+            return _streamed(follower, _start(query, follower), _chosen(query), services.callers.still_let_in())
 
     return events
 
@@ -135,19 +139,22 @@ def _start(query: Mapping[str, Any], follower: Follower) -> int:
     return int(query["after_sequence"]) if "after_sequence" in query else follower.last()
 
 
-def _streamed(follower: Follower, start: int, chosen: Chosen) -> Response:
+def _streamed(follower: Follower, start: int, chosen: Chosen, let_in: Callable[[], bool]) -> Response:
     with ExitStack() as stack:
-        stack.enter_context(follower.place())
+        stack.enter_context(follower.places.one())
         kept = stack.pop_all()
-    response = Response(_messages(follower, start, chosen), content_type=_STREAM)
+    response = Response(_messages(follower, start, chosen, let_in), content_type=_STREAM)
     response.call_on_close(kept.close)
     response.headers["X-Accel-Buffering"] = "no"
     return response
 
 
-def _messages(follower: Follower, start: int, chosen: Chosen) -> Iterator[bytes]:
+def _messages(follower: Follower, start: int, chosen: Chosen, let_in: Callable[[], bool]) -> Iterator[bytes]:
+    """Until this process stops, or the caller's token or session has ended: nothing is told after that."""
     yield f"retry: {_RETRY_MILLISECONDS}\nid: {start}\n\n".encode()
     for found in follower.batches(start, chosen, pulse=HEARTBEAT_SECONDS):
+        if not let_in():
+            return
         yield b"".join(map(_message, found.items)) + _heartbeat(found)
 
 

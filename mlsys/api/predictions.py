@@ -43,7 +43,7 @@ def build(services: Services) -> Blueprint:
                 return _page(services, asked, query)
             if "cursor" in query:
                 raise errors.Invalid({"cursor": "Pages are of JSON; as CSV or parquet all rows come at once."})
-            return streams.answer(services.predictions.rows(asked), type, name=f"{name}-predictions")
+            return streams.answer(services.predictions.rows(asked), type, name=f"{name}-predictions", places=services.downloads)
 
     @predictions.route("/<name>/backfill")
     class Backfill(MethodView):

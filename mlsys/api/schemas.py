@@ -219,6 +219,8 @@ class FreedOut(RecordOut):
 
 
 class VersionOut(RecordOut):
+    """``freed`` is there only when its stored model was given up."""
+
     model_version_id = fields.String()
     model_name = fields.String()
     version = fields.Integer()
@@ -230,8 +232,14 @@ class VersionOut(RecordOut):
     validation = fields.Nested(ValidationOut)
     status = fields.String(metadata={"enum": ["production", "candidate", "rejected", "archived"]})
     freed = fields.Nested(
-        FreedOut, allow_none=True, metadata={"description": "When and by which rule its stored model was given up; null: it is there."}
+        FreedOut,
+        allow_none=True,
+        metadata={"description": "When and by which rule its stored model was given up; left out while it is there."},
     )
+
+    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
+        found = super().get_attribute(obj, attr, default)
+        return ma.missing if attr == "freed" and found is None else found
 
 
 class PromotionOut(RecordOut):

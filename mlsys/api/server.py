@@ -202,7 +202,7 @@ def bind(
             connection_limit=1000,
             asyncore_use_poll=True,  # select() cannot watch that many
             ident="mlsys",
-            clear_untrusted_proxy_headers=True,
+            clear_untrusted_proxy_headers=False,  # believed they are not, but they tell that somebody speaks for others (callers.py)
             **({"trusted_proxy": trusted_proxy, "trusted_proxy_headers": _FORWARDED} if trusted_proxy else {}),
             expose_tracebacks=False,
         )

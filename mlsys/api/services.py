@@ -14,6 +14,7 @@ from mlsys.execution.service import JobService
 from mlsys.execution.waiting import RunWaiter
 from mlsys.monitoring.accuracy import Accuracy
 from mlsys.monitoring.explanations import Explainer
+from mlsys.places import Places
 from mlsys.publishing.follower import Follower
 from mlsys.registry.idempotency import Keys
 from mlsys.registry.production import Production
@@ -56,6 +57,7 @@ class Services:
     keys: Keys
     waiter: RunWaiter
     follower: Follower
+    downloads: Places
     health: Callable[[], dict[str, Any]]
     metrics: CollectorRegistry
     counted: Callable[[str, str, int, float], None]

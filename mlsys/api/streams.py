@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Response, request
 
 from mlsys.clock import rfc3339
+from mlsys.places import Places
 from mlsys.timetravel.arrivals import CSV, PARQUET
 
 if TYPE_CHECKING:
@@ -21,9 +22,13 @@ def wanted() -> str:
     return request.accept_mimetypes.best_match((JSON, CSV, PARQUET), default=JSON) or JSON
 
 
-def answer(rows: "AbstractContextManager[pa.RecordBatchReader]", type: str, *, name: str) -> Response:
-    """All rows, as a file to keep. The first batch is read before the answer begins, so that what is wrong is still told as an error."""
+def answer(rows: "AbstractContextManager[pa.RecordBatchReader]", type: str, *, name: str, places: Places) -> Response:
+    """All rows, as a file to keep. The first batch is read before the answer begins, so that what is wrong is still told as an error.
+
+    However slowly it is read, such an answer has a thread of the server to itself: hence the ``places``. Raises Unavailable.
+    """
     with ExitStack() as stack:
+        stack.enter_context(places.one())
         reader = stack.enter_context(rows)
         first = next(iter(reader), None)
         kept = stack.pop_all()

@@ -13,7 +13,10 @@ from mlsys.bootstrap.parts import Parts
 from mlsys.execution.waiting import RunWaiter
 from mlsys.metrics.process import Process
 from mlsys.metrics.state import State
+from mlsys.places import Places
 from mlsys.registry.production import Production
+
+_DOWNLOADS_FULL = "As many downloads of whole tables go on as half of server.threads. Try again, or ask for pages of JSON."
 
 
 def build(parts: Parts) -> Services:
@@ -36,6 +39,7 @@ def build(parts: Parts) -> Services:
         keys=ground.keys,
         waiter=RunWaiter(units=units, signals=ground.signals, limit=max(1, config.server.threads // 2)),
         follower=outward.follower,
+        downloads=Places(max(1, config.server.threads // 2), full=_DOWNLOADS_FULL),
         health=partial(health.report, _checks(parts)),
         metrics=ground.instruments.registry,
         counted=ground.instruments.request,

@@ -1,18 +1,17 @@
 """Reads the event log for those who follow it: a page that may be waited for, or batches without an end. HTTP is not known here."""
 
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-from mlsys import errors
 from mlsys.events.types import SequencedEvent
+from mlsys.places import Places
 from mlsys.publishing.growth import Growth
 from mlsys.registry.unit_of_work import Units
 
 _POLL = 1.0  # should a wake-up get lost
 _BATCH = 200
+_FULL = "All places for readers that wait for events are taken (server.max_followers). Try again, or ask without wait."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,18 +37,8 @@ class Follower:
     def __init__(self, *, units: Units, growth: Growth, limit: int) -> None:
         self._units = units
         self._growth = growth
-        self._places = threading.BoundedSemaphore(limit)
-
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """To be held while waiting. Raises Unavailable when none is free."""
-        if not self._places.acquire(blocking=False):
-            text = "All places for readers that wait for events are taken (server.max_followers). Try again, or ask without wait."
-            raise errors.Unavailable(text, retry_after=5)
-        try:
-            yield
-        finally:
-            self._places.release()
+        self.places = Places(limit, full=_FULL)
+        """One is to be held while waiting."""
 
     def close(self) -> None:
         """Lets all who wait go, for good."""

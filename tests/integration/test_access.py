@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import front
@@ -13,7 +14,7 @@ from flask.testing import FlaskClient
 from front import World
 
 from mlsys.access import credentials
-from mlsys.api import callers, scopes
+from mlsys.api import callers, events, scopes
 from mlsys.application import make_app
 from mlsys.clock import SystemClock
 from mlsys.registry.tokens import SCOPES, Scope
@@ -191,6 +192,19 @@ def test_token__revoked_is_refused_at_once_where_it_was_not_seen_and_soon_where_
     assert "revoked" in answer.text
     (found,) = [each for each in world.system.services.tokens.list() if each.id == token.split("_")[1]]
     assert (found.revoked_by, found.created_by) == ("me", "me")
+
+
+@pytest.mark.parametrize("by_session", [False, True])
+def test_stream__ends_with_what_let_it_in(client: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch, by_session: bool) -> None:
+    monkeypatch.setattr(events, "HEARTBEAT_SECONDS", 0.05)
+    token = made(world, "read")
+    if by_session:
+        log_in(client, token)
+    with client.get("/events/stream", headers={} if by_session else bearer(token), buffered=False) as answer:
+        parts = answer.iter_encoded()
+        assert [next(parts)[:5] for _ in range(3)] == [b"retry", b": \nid", b": \nid"]
+        world.system.services.tokens.revoke(token.split("_")[1], by="me")
+        assert len(list(islice(parts, 400))) < 400, "it went on for 20 s"
 
 
 def test_token__expired_is_refused_and_says_so(client: FlaskClient, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -434,6 +448,8 @@ def test_without_tokens__callers_on_this_machine_hold_admin_and_no_others(fresh:
     for remote in ("192.0.2.1", "10.0.0.1", "::2", "", "nonsense"):
         assert client.get("/runs", environ_base={"REMOTE_ADDR": remote}).status_code == 401, remote
     assert client.get("/runs", environ_base={"REMOTE_ADDR": "::1"}).status_code == 200
+    for told in ({"X-Forwarded-For": "127.0.0.1"}, {"Forwarded": "for=192.0.2.1"}, {"X-Real-IP": "192.0.2.1"}, {"Via": "1.1 nginx"}):
+        assert client.get("/runs", headers=told).status_code == 401, "a proxy on this machine speaks for others"
     assert client.get("/runs", headers=bearer(FORGED[4])).status_code == 401, "a token that is shown must be valid"
 
 

@@ -4,16 +4,23 @@ from typing import Any
 
 import front
 import pytest
+import sqlalchemy as sa
 from flask.testing import FlaskClient
 from front import World
 
 TRIGGER = {"type": "api"}
+LATER = sa.text("UPDATE run_state SET not_before = clock_timestamp() + interval '1 day' WHERE run_id = ANY(:ids)")
 
 
 def add(world: World, number: int, *, model: str = "quick", kind: str = "train", trigger: str = "api") -> list[str]:
-    """Queued runs that nobody was told of."""
+    """Queued runs that stay in the queue: their time has not come."""
+    return put(world, [{"kind": kind, "model_name": model, "trigger": {"type": trigger}, "spec": {}}] * number)
+
+
+def put(world: World, runs: list[dict[str, Any]]) -> list[str]:
     with world.system.services.units() as unit:
-        found = [unit.runs.add(kind=kind, model_name=model, trigger={"type": trigger}, spec={}) for _ in range(number)]
+        found = [unit.runs.add(**run) for run in runs]
+        unit._connection.execute(LATER, {"ids": found})
         unit.commit()
     return found
 
@@ -38,7 +45,6 @@ def walk(client: FlaskClient, path: str, **query: Any) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def many(world: World) -> list[str]:
-    world.system.recovery.stop()  # these runs are to stay in the queue
     return [*add(world, 60), *add(world, 5, model="listed", kind="predict", trigger="schedule")]
 
 
@@ -143,9 +149,7 @@ def test_versions_and_promotions__tell_the_whole_story(world: World) -> None:
 
 def test_run__shows_its_json_as_it_was_stored(world: World) -> None:
     spec = {"text": 'é\u2028"\\\n', "numbers": [1.5, -0.1, 10**30, 1e-300], "nothing": None, "nested": {"a": [{}, []]}}
-    with world.system.services.units() as unit:
-        id = unit.runs.add(kind="predict", model_name="stored", trigger=TRIGGER, spec=spec)
-        unit.commit()
+    (id,) = put(world, [{"kind": "predict", "model_name": "stored", "trigger": TRIGGER, "spec": spec}])
     with world.system.services.units() as unit:
         run = unit.runs.get(id)
     assert run.spec["nested"] == spec["nested"]

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -316,3 +317,18 @@ def test_upload__has_a_limit_of_its_own(database_url: str, tmp_path: Path) -> No
         assert answer.status_code == 413
         assert "max_upload_bytes" in answer.text
         assert world.client.post("/datasets", json=SOLAR | {"timezone": "x" * 3000}).status_code == 413
+
+
+def test_rows__slow_readers_of_whole_tables_leave_threads_for_the_others(world: front.World) -> None:
+    make(world)
+    append(world, [{"time": "2020-01-01T00:00:00Z", "power": 1, "wind": 2}])
+    table = {"Accept": "text/csv"}
+    with ExitStack() as held:
+        for _ in range(4):  # half of server.threads: these have begun, and are not read to their end
+            answer = world.client.get("/datasets/plant/rows", headers=table, buffered=False)
+            assert answer.status_code == 200
+            held.callback(answer.close)
+        refused = world.client.get("/datasets/plant/rows", headers=table)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+        assert len(rows(world)) == 1, "a page of JSON holds nobody up"
+    assert world.client.get("/datasets/plant/rows", headers=table).status_code == 200

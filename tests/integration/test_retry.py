@@ -73,6 +73,8 @@ def test_retry__is_held_to_what_the_job_is_held_to(world: World, trained: Any, b
 def test_retry__of_a_run_that_goes_on_is_a_conflict(world: World) -> None:
     with world.system.services.units() as unit:
         id = unit.runs.add(kind="train", model_name="quick", trigger={"type": "api"}, spec={})
+        assert unit.runs.claim(owner=1, among=[id]) is not None
+        unit.runs.requeue(id, expected="running", delay=3600)  # nobody takes it meanwhile
         unit.commit()
     front.errors_of(world.client.post(f"/runs/{id}/retry"), 409)
     front.errors_of(world.client.post("/runs/nothing/retry"), 404)
