@@ -31,6 +31,11 @@ from mlsys.storage.migrate import Migrator
 OnProgress = Callable[[int, int], None]
 """Called with the bytes done since the last call, and the bytes there are in all."""
 
+SUFFIX = ".tar.zst"
+_DONE = {"runs", "datasets"}
+"""Tables that only people and schedules fill; models and schedules get there from config.yaml with any first command."""
+_EMPTY = "There is not a single run or data set to back up. Wrong --home (MLSYS_HOME) or database.url? If it is meant: --allow-empty."
+
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
@@ -74,8 +79,11 @@ class Backup:
         self._files = files
         self._version = version
 
-    def __call__(self, target: Path, *, secrets: bool = True, on_progress: OnProgress = lambda done, total: None) -> Made:
+    def __call__(
+        self, target: Path, *, secrets: bool = True, empty: bool = False, on_progress: OnProgress = lambda done, total: None
+    ) -> Made:
         """Writes the archive ``target``, whole or not at all. ``secrets``: with the files of the home, which hold some.
+        ``empty``: also where nothing was ever done, which else raises Conflict: it is most often the wrong home.
 
         Raises Invalid for a name that cannot be used, Unavailable (a full disk, say), DamagedArtifact for a stored file that is not
         what it should be.
@@ -84,6 +92,8 @@ class Backup:
         try:
             with tempfile.TemporaryFile(dir=target.parent) as spool, self._holding() as connection:
                 found = self._snapshot(connection, spool)
+                if not empty and not any(table.rows for table in found.tables if table.name in _DONE):
+                    raise errors.Conflict(_EMPTY)
                 files = {name: path.read_bytes() for name, path in self._files.items() if secrets and path.is_file()}
                 manifest = self._manifest(found, files)
                 crash_point("backup snapshot")
@@ -169,7 +179,9 @@ class Backup:
 
 
 def _refuse(target: Path) -> None:
+    if not target.name.endswith(SUFFIX):
+        raise errors.Invalid({"FILE": f"{target.name}: a backup is a tar file compressed with zstd; name it {target.name}{SUFFIX}."})
     if target.exists():
         raise errors.Invalid({"FILE": f"{target} is there already; choose another name."})
     if not target.parent.is_dir():
-        raise errors.Invalid({"FILE": f"The folder {target.parent} does not exist."})
+        raise errors.Invalid({"FILE": f"The folder {target.parent} does not exist (is its disk mounted?). Nothing was made."})

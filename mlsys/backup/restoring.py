@@ -17,7 +17,7 @@ from mlsys.backup.archive import Content
 from mlsys.backup.making import OnProgress
 from mlsys.backup.manifest import Manifest
 from mlsys.crashing import crash_point
-from mlsys.storage import durable, unfinished
+from mlsys.storage import access_tables, durable, unfinished
 from mlsys.storage.artifacts import FolderBlobs
 from mlsys.storage.database import translated
 from mlsys.storage.migrate import Migrator
@@ -133,6 +133,7 @@ class Restore:
             for content in contents:
                 self._take(content, written)
         self._migrator.rise(connection)
+        connection.execute(sa.delete(access_tables.sessions))  # a revocation since then has ended some: none comes back
 
     def _take(self, content: Content, written: list[tuple[FolderBlobs, str]]) -> None:
         place, _, name = content.member.name.partition("/")

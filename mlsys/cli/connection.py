@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import mlsys
+from mlsys.cli import homes
 from mlsys.client import Api, Client, Told, address, answer
 from mlsys.config import Config
 
@@ -52,10 +53,9 @@ def connected(config: Config) -> Iterator[Api]:
     if url:
         yield Client(url, agent=AGENT)
         return
-    from mlsys import bootstrap
     from mlsys.api.app import create_app
 
-    system = bootstrap.build(config)
+    system = homes.opened(config)
     system.start(recover=False)
     try:
         yield LocalApi(create_app(system.services))

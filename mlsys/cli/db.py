@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from mlsys import logs
+from mlsys.cli import homes
 from mlsys.cli.options import as_json, configured, read_config
 from mlsys.registry.schema import Schema
 
@@ -47,11 +48,9 @@ def current(config_file: Path | None, home: Path | None, json_: bool) -> None:
 
 @contextmanager
 def _schema(config_file: Path | None, home: Path | None) -> Iterator[Schema]:
-    from mlsys import bootstrap
-
     config = read_config(config_file, home)
     logs.configure(config, quiet=True)
-    system = bootstrap.build(config)
+    system = homes.opened(config)
     system.start_database()
     try:
         yield system.services.schema

@@ -1,6 +1,7 @@
 """``mlsys restore``: a home anew from a backup, which is checked to its end first."""
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
@@ -37,4 +38,6 @@ def restore(config_file: Path | None, home: Path | None, json_: bool, file: Path
         tables.say(f"The schema was moved up from {done.revision} to {done.to}.")
     if done.files:
         tables.say(f"Put beside them: {', '.join(done.files)}.")
-    tables.say("Check it with: mlsys verify")
+    given = [f"--config {shlex.quote(str(config_file))}"] if config_file else []
+    given += [f"--home {shlex.quote(str(home))}"] if home else []
+    tables.say(" ".join(["Check it with: mlsys verify", *given]))

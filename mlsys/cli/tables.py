@@ -52,8 +52,7 @@ def progress(run: Mapping[str, Any], *, quiet: bool) -> Iterator[Callable[[Mappi
     if quiet:
         yield lambda _: None
         return
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with _bar() as bar:
         name = escaped(f"{run['kind']} {run['model_name']}")
         task = bar.add_task(f"{name}: {run['status']}", total=None)
 
@@ -71,8 +70,7 @@ def counting(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
     if quiet:
         yield lambda more, total: None
         return
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with _bar() as bar:
         task = bar.add_task(what, total=None)
 
         def show(more: int, total: int) -> None:
@@ -87,10 +85,16 @@ def sending(file: Path, *, quiet: bool) -> Iterator[Callable[[int], None]]:
     if quiet:
         yield lambda _: None
         return
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with _bar() as bar:
         task = bar.add_task(f"append {escaped(file.name)}", total=file.stat().st_size)
         yield lambda count: bar.advance(task, count)
+
+
+def _bar() -> Progress:
+    """On standard error, where that is a terminal; elsewhere it would be nothing but an empty line."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def show_run(run: Mapping[str, Any]) -> None:

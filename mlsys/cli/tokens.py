@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlsys import errors, logs
-from mlsys.cli import tables
+from mlsys.cli import homes, tables
 from mlsys.cli.options import as_json, configured, read_config
 from mlsys.clock import rfc3339
+from mlsys.config import Config
 
 if TYPE_CHECKING:
     from mlsys.access.tokens import Tokens
@@ -37,14 +38,16 @@ def token() -> None:
 @configured
 def create(config_file: Path | None, home: Path | None, json_: bool, name: str | None, scope: Any, expires_in: str | None) -> None:
     expires_at = None if expires_in is None else _end(expires_in)
-    with _tokens(config_file, home) as tokens:
+    config = read_config(config_file, home)
+    with _tokens(config) as tokens:
         made, text = tokens.create(name or getpass.getuser(), scope, by=_operator(), expires_at=expires_at)
     if json_:
-        click.echo(json.dumps(_told(made) | {"token": text}, indent=2))
+        click.echo(json.dumps(_told(made) | {"token": text, "made_in": homes.named(config)}, indent=2))
         return
     until = f"until {tables.shown(rfc3339(made.expires_at))} UTC" if made.expires_at else "until it is revoked"
     tables.say(f"Token {made.id} for {made.name}, scope {made.scope}, valid {until}. It is shown this once:")
     click.echo(text)
+    tables.say(f"Made in {homes.named(config)}.")
     tables.say("Send it as `Authorization: Bearer TOKEN`; mlsys' own commands take it from MLSYS_TOKEN. From now on every call needs one.")
 
 
@@ -52,7 +55,7 @@ def create(config_file: Path | None, home: Path | None, json_: bool, name: str |
 @as_json
 @configured
 def list_(config_file: Path | None, home: Path | None, json_: bool) -> None:
-    with _tokens(config_file, home) as tokens:
+    with _tokens(read_config(config_file, home)) as tokens:
         found = [_told(each) for each in tokens.list()]
     if json_:
         click.echo(json.dumps({"items": found}, indent=2))
@@ -68,7 +71,7 @@ def list_(config_file: Path | None, home: Path | None, json_: bool) -> None:
 @as_json
 @configured
 def revoke(config_file: Path | None, home: Path | None, json_: bool, id: str) -> None:
-    with _tokens(config_file, home) as tokens:
+    with _tokens(read_config(config_file, home)) as tokens:
         found = tokens.revoke(_id(id), by=_operator())
     if json_:
         click.echo(json.dumps(_told(found), indent=2))
@@ -77,12 +80,9 @@ def revoke(config_file: Path | None, home: Path | None, json_: bool, id: str) ->
 
 
 @contextmanager
-def _tokens(config_file: Path | None, home: Path | None) -> Iterator["Tokens"]:
-    from mlsys import bootstrap
-
-    config = read_config(config_file, home)
+def _tokens(config: Config) -> Iterator["Tokens"]:
     logs.configure(config, quiet=True)
-    system = bootstrap.build(config)
+    system = homes.opened(config)
     system.start_database()
     try:
         system.services.schema.move("up")  # on a new home a token comes before the first start of a server

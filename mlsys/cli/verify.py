@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mlsys import errors, logs
-from mlsys.cli import tables
+from mlsys.cli import homes, tables
 from mlsys.cli.options import as_json, configured, read_config
 from mlsys.config import Config
 
@@ -40,16 +40,17 @@ def verify(config_file: Path | None, home: Path | None, json_: bool) -> None:
 @contextmanager
 def at_head(config: Config) -> "Iterator[System]":
     """A system with its database and nothing else at work. Raises Conflict when that is not at this release's revision."""
-    from mlsys import bootstrap
     from mlsys.storage.migrate import Migrator
 
-    system = bootstrap.build(config)
+    system = homes.opened(config)
     system.start_database()
     try:
         migrator = Migrator(engine=system.engine)  # to look, and no more: the system's own schema writes the models once it is at head
         current = migrator.current()
+        if current is None:
+            raise errors.Conflict(f"The database is empty: no mlsys was ever at work on {homes.named(config)}. {homes.REMEDY}")
         if current != migrator.head:
-            raise errors.Conflict(f"The database is at revision {current or 'none'}, this mlsys at {migrator.head}. Run: mlsys db upgrade")
+            raise errors.Conflict(f"The database is at revision {current}, this mlsys at {migrator.head}. Run: mlsys db upgrade")
         yield system
     finally:
         system.stop()

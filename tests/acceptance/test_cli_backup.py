@@ -71,7 +71,7 @@ def test_drill__a_home_is_restored_and_says_the_same(lived: Lived, tmp_path: Pat
     new = elsewhere(place, tmp_path)
     said = terminal.mlsys(new, "restore", str(file))
     assert "stored files" in said
-    assert "mlsys verify" in said
+    assert f"mlsys verify --config {new['config']} --home {new['home']}" in " ".join(said.split())
     report = terminal.answered(new, "verify")
     assert report["ok"]
     assert report["checked"]["promotions"] == 1
@@ -143,6 +143,7 @@ def test_backup__without_secrets_and_names_that_cannot_be(lived: Lived, tmp_path
     made = terminal.answered(place, "backup", str(tmp_path / "plain.tar.zst"), "--no-secrets")
     assert made["files"] == []
     assert "choose another name" in terminal.mlsys(place, "backup", str(file), code=2)
+    assert ".tar.zst" in terminal.mlsys(place, "backup", str(tmp_path / "today.zip"), code=2)
     assert "does not exist" in terminal.mlsys(place, "backup", str(tmp_path / "none" / "x.tar.zst"), code=2)
     assert "cannot be read" in terminal.mlsys(elsewhere(place, tmp_path), "restore", str(tmp_path / "none.tar.zst"), code=2)
 
@@ -157,6 +158,16 @@ def test_backup__names_the_file_that_is_damaged(lived: Lived, tmp_path: Path) ->
     blob.unlink()
     assert "mlsys verify" in terminal.mlsys(new, "backup", str(tmp_path / "b.tar.zst"), code=1)
     assert list(tmp_path.glob("*b.tar*")) == []
+
+
+def test_backup__of_a_home_where_nothing_was_done_is_refused(tmp_path: Path) -> None:
+    """A token is made there before the first start, and makes a home: a nightly backup of the wrong one would succeed for years."""
+    place = terminal.place(tmp_path)
+    terminal.mlsys(place, "token", "create", "me")
+    file = tmp_path / "b.tar.zst"
+    assert "--allow-empty" in terminal.mlsys(place, "backup", str(file), code=1)
+    assert not file.exists()
+    assert terminal.mlsys(place, "backup", str(file), "--allow-empty").startswith(str(tmp_path)), "no empty line where there is no bar"
 
 
 # -- kills and a full disk

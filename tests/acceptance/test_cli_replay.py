@@ -42,5 +42,10 @@ def test_replay__needs_a_run_or_a_number(place: Place) -> None:
     assert "There is no run" in mlsys(place, "replay", "nothing", code=2)
 
 
-def test_verify__of_an_empty_home_says_what_to_do(place: Place, tmp_path: Path) -> None:
-    assert "mlsys db upgrade" in mlsys(place | {"home": tmp_path / "home"}, "verify", code=1)
+@pytest.mark.parametrize(
+    "words", [("verify",), ("runs",), ("models",), ("gc",), ("token", "list"), ("db", "current"), ("backup", "x.tar.zst")]
+)
+def test_home__that_is_not_there_is_refused_by_name_and_not_made(place: Place, tmp_path: Path, words: tuple[str, ...]) -> None:
+    home = tmp_path / "mistyped"
+    assert f"the home {home}" in mlsys(place | {"home": home}, *words, code=2)
+    assert not home.exists()
