@@ -29,6 +29,7 @@ def mlsys(place: dict[str, Path], *words: str | Path, code: int = 0) -> "subproc
 
 def test_datasets__from_the_terminal(place: dict[str, Path]) -> None:
     data = place["data"]
+    assert serving.cli("db", "upgrade", **place).returncode == 0
     assert "No data sets" in mlsys(place, "list").stdout
     columns = ("--column", "power:number", "--column", "wind:number")
     assert json.loads(mlsys(place, "create", "plant", "--timestamp", "time", *columns, "--json").stdout)["rows"] == 0

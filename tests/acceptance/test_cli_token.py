@@ -18,7 +18,9 @@ def place(tmp_path: Path) -> Place:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A home for what changes nothing that others look at."""
-    return terminal.place(tmp_path_factory.mktemp("shared"))
+    found = terminal.place(tmp_path_factory.mktemp("shared"))
+    terminal.mlsys(found, "db", "upgrade")
+    return found
 
 
 def bearer(token: str) -> dict[str, str]:

@@ -126,7 +126,7 @@ def test_restore__every_row_is_as_it_was(database_url: str, other: str, tmp_path
 def test_restore__refuses_a_home_that_holds_something(database_url: str, other: str, tmp_path: Path) -> None:
     file = tmp_path / "backup.tar.zst"
     with front.started(tmp_path, database_url, {"quick": front.definition()}) as world:
-        made = world.system.upkeep.backup(file)
+        made = world.system.upkeep.backup(file, empty=True)
         with pytest.raises(errors.Conflict, match="at work"):
             restore(target(tmp_path, database_url), file, replace=True)
         id = front.train(world.client)["result"]["model_version_id"]
