@@ -11,7 +11,7 @@ from mlsys.config import Config
 if TYPE_CHECKING:
     from mlsys.system import System
 
-_FOUNDING = frozenset({"train", "token create", "db upgrade", "datasets create", "schedules create", "webhooks add"})
+_FOUNDING = frozenset({"train", "backtest", "token create", "db upgrade", "datasets create", "schedules create", "webhooks add"})
 """Those that make sense before anything is there, beside ``serve``, ``demo`` and ``restore``."""
 
 

@@ -14,6 +14,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 
 def test_accuracy__shows_figures_and_their_rows(place: Place) -> None:
+    mlsys(place, "db", "upgrade")
     assert "No forecasts were issued" in mlsys(place, "accuracy", "quick")
     mlsys(place, "train", "quick", "--start", "2020-01-01", "--end", "2020-03-15")
     mlsys(place, "predict", "quick", "--start", "2020-03-16", "--end", "2020-03-18")
