@@ -123,6 +123,10 @@ class BadArchive(MlsysError):
     """A file is no whole backup that this mlsys can restore; nothing of it was used."""
 
 
+class NothingMade(MlsysError):
+    """A run had steps to do, and none of them can be done."""
+
+
 class BadData(MlsysError):
     """The data of a run is not fit for it. Never retried: the same data would fail again."""
 

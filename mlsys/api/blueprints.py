@@ -11,6 +11,7 @@ from mlsys import errors
 from mlsys.api import callers
 from mlsys.api.bodies import StrictParser
 from mlsys.api.services import Services
+from mlsys.clock import rfc3339
 from mlsys.execution import requests
 from mlsys.registry.unit_of_work import UnitOfWork
 
@@ -42,16 +43,20 @@ def _refuse_unknown_query() -> None:
 def then(services: Services, query: Mapping[str, Any], *, model_name: str | None = None) -> UnitOfWork:
     """A unit of work on the registries as they stood at ``as_of`` of the query; without one, as they stand.
 
-    A plain date is one of the model's time zone, where the query is about a model. Raises Invalid.
+    A plain date is one of the model's time zone, where the query is about a model. Raises Invalid, NotFound.
     """
     day = query.get("as_of")
     if day is None:
         return services.units()
-    definition = None
-    if model_name is not None:
-        with services.units() as unit:
-            definition = unit.models.definition(model_name)
-    return services.units(as_of=requests.cut(day, "as_of", timezone=definition["timezone"] if definition else "UTC"))
+    if model_name is None:
+        return services.units(as_of=requests.cut(day, "as_of", timezone="UTC"))
+    with services.units() as unit:
+        model = unit.models.get(model_name)
+    at = requests.cut(day, "as_of", timezone=model.definition["timezone"])
+    if at < model.created_at:
+        since = rfc3339(model.created_at)
+        raise errors.NotFound(f"The model {model_name!r} did not exist yet at {rfc3339(at)}: it was first declared at {since}.")
+    return services.units(as_of=at)
 
 
 def trigger() -> dict[str, str]:

@@ -71,7 +71,7 @@ class AppendedOut(ma.Schema):
     end = Instant(metadata=_INSTANT)
     first_created_at = Instant(metadata=_INSTANT | {"description": "When the first of the rows became known."})
     created_at = Instant(metadata=_INSTANT | {"description": "When all of them were known: the same, unless the rows said it themselves."})
-    revised = fields.Integer(metadata={"description": "How many of the rows correct one that was there before."})
+    revised = fields.Integer(metadata={"description": "How many timestamps (of a series) were there before; values may be the same."})
 
 
 class RowsQuery(ma.Schema):

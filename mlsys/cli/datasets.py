@@ -80,7 +80,7 @@ def append(config_file: Path | None, home: Path | None, json_: bool, name: str, 
     if json_:
         click.echo(json.dumps(told, indent=2))
     else:
-        corrected = f", {told['revised']} of them corrections" if told["revised"] else ""
+        corrected = f", {told['revised']} of them for timestamps already known" if told["revised"] else ""
         first, last = told["first_created_at"], told["created_at"]
         known = f"known from {last} on" if first == last else f"the first known from {first} on, the last from {last}"
         tables.say(f"{name}: {told['rows']} rows from {told['start']} to {told['end']}{corrected}; {known}")

@@ -34,7 +34,7 @@ def demo(config_file: Path | None, home: Path | None, host: str | None, port: in
     logging.getLogger("mlsys.execution.reporter").setLevel(logging.CRITICAL)  # what the jobs say is part of the story
     teller = _Teller(started=started, stop_when_told=exit_)
     try:
-        serving.run(config, ready=teller.telling)
+        serving.run(config, ready=teller.telling, tell_lacking=False)  # its own data comes with the package
     finally:
         if teller.failed:
             sys.exit(1)

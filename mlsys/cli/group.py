@@ -58,7 +58,7 @@ class _Commands(click.Group):
 def cli() -> None:
     """Forecasting models, trained, checked, promoted, used and explained, in one process.
 
-    Exit codes: 0 done, 1 the job or the server failed, 2 wrong usage or input.
+    Exit codes: 0 done, 1 the job or the server failed, 2 wrong usage or input, an unknown name or token among it.
     """
 
 
@@ -76,8 +76,8 @@ def main(arguments: list[str] | None = None) -> Any:
         sys.exit(130)
     except ClientError as error:
         _complain(str(error))
-        sys.exit(2 if error.status in (400, 404, 422) else 1)
-    except (errors.ConfigError, errors.Invalid) as error:
+        sys.exit(2 if error.status in (400, 401, 403, 404, 422) else 1)
+    except (errors.ConfigError, errors.Invalid, errors.NotFound) as error:
         _complain(_told(error))
         sys.exit(2)
     except errors.MlsysError as error:

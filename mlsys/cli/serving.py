@@ -43,8 +43,11 @@ def serve(config_file: Path | None, home: Path | None, host: str | None, port: i
     run(config, ready=ready)
 
 
-def run(config: Config, *, ready: Ready) -> None:
-    """Serves until SIGTERM or SIGINT. ``ready`` gets the address once requests are taken; what it returns is left before anything stops."""
+def run(config: Config, *, ready: Ready, tell_lacking: bool = True) -> None:
+    """Serves until SIGTERM or SIGINT. ``ready`` gets the address once requests are taken; what it returns is left before anything stops.
+
+    ``tell_lacking``: warn of models whose data file is not there yet.
+    """
     leaving = Leaving()
     leaving.listen()
     open_to_others = not only_this_machine(config.server.host)
@@ -52,7 +55,8 @@ def run(config: Config, *, ready: Ready) -> None:
         raise _without_tokens(config.server.host)  # told at once: there can be none yet
     from mlsys import bootstrap, declarations
 
-    for field, text in bootstrap.check_parts(config, declarations.declared(config)).items():  # told now, not by the first job
+    lacking = bootstrap.check_parts(config, declarations.declared(config))
+    for field, text in lacking.items() if tell_lacking else ():  # told now, not by the first job
         _log.warning("%s: %s", field, text)
     system = bootstrap.build(config)
     try:

@@ -100,9 +100,19 @@ class BackfillHandler:
             else:
                 self._attempt(run, step, _Counted(reporter, number, len(planned)), tally)
         reporter.progress("done", len(planned), len(planned))
-        if tally.error is not None and not tally.made and not tally.present:
-            raise tally.error
+        if not tally.made and not tally.present:
+            raise tally.error or self._nothing(run, len(planned))
         return lambda unit: tally.result(len(planned))
+
+    def _nothing(self, run: Run, steps: int) -> errors.NothingMade:
+        with self._units() as unit:
+            first = unit.promotions.first_at(run.model_name)
+        since = f"the first came into production at {rfc3339(first)}" if first else "none has been up to now"
+        return errors.NothingMade(
+            f"None of the {steps} steps could be made: at the start of each, no version of {run.model_name!r} was in production; {since}. "
+            "Ask for days since then, or for a backtest, which fits models of its own: "
+            f"POST /models/{run.model_name}/backtest, mlsys backtest {run.model_name}."
+        )
 
     def _attempt(self, run: Run, step: Step, reporter: Reporter, tally: "_Tally") -> None:
         """A step that cannot be done (nothing was known then, say) is told and keeps no other from it."""

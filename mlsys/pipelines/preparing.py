@@ -18,6 +18,7 @@ from mlsys.pipelines import (
     evaluation,
     featurise,
     forecaster,
+    hindsight,
     reading,
     windows,
 )
@@ -45,7 +46,7 @@ def prepare(spec: TrainSpec, ports: base.Ports, twins: tuple[champion.Twin, ...]
     chosen = definition.features(spec.definition)
     rows, dropped = _read(spec, ports, chosen, twins)
     if rows.inside.empty:
-        raise errors.EmptyWindow(_empty(spec.window))
+        raise errors.EmptyWindow(_empty(spec, rows.layout, ports))
     checks = checking.built(definition.checks(spec.definition), "train", ports)
     ports.reporter.progress("features", 0, 1)
     raw = featurise.split(rows.whole, rows.layout)
@@ -109,6 +110,10 @@ def _usable(chosen: Mapping[str, Mapping[str, Any]], rows: windows.Rows) -> dict
     return {name: options for name, options in chosen.items() if name != "exogenous" or rows.layout.exogenous}
 
 
-def _empty(window: Window) -> str:
-    text = f"The source holds no row from {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M} UTC"
-    return f"{text}: check start_date and end_date against the data."
+def _empty(spec: TrainSpec, layout: Layout, ports: base.Ports) -> str:
+    span = f"from {spec.window.start:%Y-%m-%d %H:%M} to {spec.window.end:%Y-%m-%d %H:%M} UTC"
+    source = build.build(base.DataSource, spec.definition["source"], ports=ports, field="source")
+    why = hindsight.later(source, layout, spec.window, spec.known_at)
+    if why is not None:
+        return f"No row {span} was known then: {why}."
+    return f"The source holds no row {span}: check start_date and end_date against the data."

@@ -51,6 +51,11 @@ class PromotionRepository:
         """The version in production at each of these instants."""
         return list(self._connection.scalars(_AT, {"name": model_name, "instants": list(instants)}))
 
+    def first_at(self, model_name: str) -> datetime | None:
+        """When a version first came into production."""
+        found: datetime | None = self._connection.execute(sa.select(sa.func.min(_p.created_at)).where(_p.model_name == model_name)).scalar()
+        return found
+
     def promote(self, model_name: str, version_id: str, *, action: PromotionAction, actor: str, reason: str | None) -> Promotion:
         """Puts a version into production, above the present one."""
         head = self._head(model_name)

@@ -27,7 +27,7 @@ MOMENT = timedelta(microseconds=1)
 @dataclass(frozen=True, kw_only=True)
 class Appended:
     """``first_created_at`` and ``created_at``: when the first and the last of the rows became known, one instant unless they said it
-    themselves. ``revised``: keys that were there before."""
+    themselves. ``revised``: keys that were there before, whether or not a value differs."""
 
     dataset: str
     file: int

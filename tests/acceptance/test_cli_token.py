@@ -57,7 +57,7 @@ def test_token__that_cannot_be_is_refused(shared: Place, words: tuple[str, ...],
 
 
 def test_token__unknown_cannot_be_revoked(shared: Place) -> None:
-    assert "mlsys token list" in terminal.mlsys(shared, "token", "revoke", "nothing", code=1)
+    assert "mlsys token list" in terminal.mlsys(shared, "token", "revoke", "nothing", code=2)
 
 
 def test_server__on_every_address_needs_a_token_and_serves_those_who_have_one(place: Place) -> None:
@@ -83,7 +83,7 @@ def test_server__on_every_address_needs_a_token_and_serves_those_who_have_one(pl
 def _commands_send_it(place: Place, token: str) -> None:
     words = ("train", "quick", "--start", "2020-01-01", "--end", "2020-03-15", "--json")
     refused = serving.cli(*words, **place)
-    assert (refused.returncode, "MLSYS_TOKEN" in refused.stderr) == (1, True)
+    assert (refused.returncode, "MLSYS_TOKEN" in refused.stderr) == (2, True)
     run: Any = json.loads(serving.cli(*words, **place, MLSYS_TOKEN=token).stdout)
     assert run["trigger"] == {"type": "cli", "actor": f"me ({token.split('_')[1]})"}
 

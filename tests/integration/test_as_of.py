@@ -88,6 +88,10 @@ def test_as_of__what_came_later_was_not_there(world: World) -> None:
         front.errors_of(world.client.get(path, query_string={"as_of": before}), 404)
     for path in ("/models/quick", "/models/quick/production", "/models/quick/versions", "/models/quick/promotions"):
         front.errors_of(world.client.get(path, query_string={"as_of": "2020-01-01"}), 404)
+    early = world.client.get("/models/quick/production?as_of=2020-01-01").json
+    assert early is not None
+    assert early["detail"].startswith("The model 'quick' did not exist yet at 2020-01-0")
+    assert get(world, "/models/quick")["created_at"] in early["detail"]
     assert get(world, "/models", "2020-01-01T00:00:00Z") == {"items": [], "next_cursor": None}
 
 

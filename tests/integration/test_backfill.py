@@ -159,7 +159,10 @@ def test_backfill__steps_without_a_model_are_told_and_stop_nothing(lived: Lived)
         (f"2020-{day}T00:00:00Z", "no_model") for day in ("02-28", "02-29", "03-01")
     ]
     none = backfill(lived, start_date="2020-01-10", end_date="2020-01-12")
-    assert (none["status"], none["result"]["steps"]["skipped"]) == ("succeeded", 3)
+    assert (none["status"], none["error"]["kind"], none["result"]) == ("failed", "nothing_made", None)
+    assert "None of the 3 steps" in none["error"]["message"]
+    assert "first came into production at 2020-03-01T" in none["error"]["message"]
+    assert "/models/known/backtest" in none["error"]["message"]
 
 
 def test_backfill__steps_need_not_be_days(lived: Lived) -> None:

@@ -250,6 +250,12 @@ def test_train_and_predict__from_a_data_set_as_known_then(world: front.World) ->
     assert told[1]["affected"]["model_versions"] == [run["result"]["model_version_id"]]
     early = front.train(world.client, dataset="plant", end_date="2020-02-19", time_travel_date="2020-02-20T00:00:00Z")
     assert early["result"]["data"]["end"] == "2020-02-19T00:00:00Z"
+    error = front.train(world.client, dataset="plant", time_travel_date="2019-06-01T00:00:00Z")["error"]
+    assert error["kind"] == "empty_window"
+    assert (
+        "1800 rows of it are there, but as they stand now they became known between 2020-01-10T08:00:00Z and 2020-05-01T00:00:00Z"
+        in error["message"]
+    )
     predicted = front.predict(world.client, dataset="plant", model_version_id=run["result"]["model_version_id"])
     assert predicted["status"] == "succeeded", predicted["error"]
 

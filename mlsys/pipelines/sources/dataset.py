@@ -35,6 +35,6 @@ class DatasetSource(DataSource):
         return self._datasets.schema(self._name)
 
     def read(self, query: Query) -> pa.Table:
-        present = self.schema().names
-        columns.require(present, [*(query.columns or ()), query.layout.timestamp])
+        asked = [name for name in query.columns or () if name != query.layout.created_at]
+        columns.require(self.schema().names, [*asked, query.layout.timestamp])
         return self._datasets.read(self._name, query)
