@@ -115,5 +115,5 @@ def test_proxy__that_is_trusted_says_who_calls_and_how(shared: Place) -> None:
         answer = served.call("POST", "/login", {"token": token}, **told)
         assert answer.headers["Set-Cookie"].startswith("__Host-mlsys_session=")
     with serving.serve(shared["home"], **folders, **more) as served:
-        assert served.call("GET", "/runs", **told).status == 200, "what it says is not believed"
+        assert served.call("GET", "/runs", **told).status == 401, "nor is who came by a proxy at home"
         assert served.call("POST", "/login", {"token": token}, **told).headers["Set-Cookie"].startswith("mlsys_session=")
