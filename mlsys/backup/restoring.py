@@ -132,8 +132,9 @@ class Restore:
             crash_point("restore rows")
             for content in contents:
                 self._take(content, written)
+            if access_tables.sessions.name in rows.ours(connection):
+                connection.execute(sa.delete(access_tables.sessions))  # a revocation since then has ended some: none comes back
         self._migrator.rise(connection)
-        connection.execute(sa.delete(access_tables.sessions))  # a revocation since then has ended some: none comes back
 
     def _take(self, content: Content, written: list[tuple[FolderBlobs, str]]) -> None:
         place, _, name = content.member.name.partition("/")

@@ -13,6 +13,7 @@ from front import World
 from serving import HEAD
 
 from mlsys import bootstrap, config, errors
+from mlsys.application import make_app
 from mlsys.backup import archive
 from mlsys.storage import tables
 from mlsys.storage.database import make_engine
@@ -103,6 +104,28 @@ def test_backup__while_serving_comes_back_whole(database_url: str, other: str, t
         front.train(client, end_date="2020-03-10")  # the numbers of identity columns go on
         with pytest.raises(sa.exc.DBAPIError, match="append-only"), restored.engine.begin() as connection:
             connection.execute(sa.text("UPDATE promotions SET actor = 'x'"))
+    finally:
+        restored.stop()
+
+
+def test_restore__ends_sessions_and_keeps_tokens(database_url: str, other: str, tmp_path: Path) -> None:
+    file = tmp_path / "backup.tar.zst"
+    with front.started(tmp_path, database_url, {"quick": front.definition()}) as world:
+        token = world.system.services.tokens.create("me", "admin", by="me")[1]
+        browser = make_app(world.system.services).test_client()
+        assert browser.post("/login", data={"token": token}).status_code == 303
+        cookie = browser.get_cookie("mlsys_session")
+        assert cookie is not None
+        assert browser.get("/runs").status_code == 200
+        world.system.upkeep.backup(file)
+    restore(target(tmp_path, other), file)
+    restored = target(tmp_path, other)
+    restored.start()
+    try:
+        client = make_app(restored.services).test_client()
+        client.set_cookie("mlsys_session", cookie.value)
+        assert client.get("/runs").status_code == 401
+        assert client.get("/runs", headers={"Authorization": f"Bearer {token}"}).status_code == 200
     finally:
         restored.stop()
 
