@@ -111,6 +111,7 @@ def test_backup__while_serving_comes_back_whole(database_url: str, other: str, t
 def test_restore__ends_sessions_and_keeps_tokens(database_url: str, other: str, tmp_path: Path) -> None:
     file = tmp_path / "backup.tar.zst"
     with front.started(tmp_path, database_url, {"quick": front.definition()}) as world:
+        world.client.post("/datasets", json={"name": "plant", "timestamp": "time", "columns": {"power": "number"}})
         token = world.system.services.tokens.create("me", "admin", by="me")[1]
         browser = make_app(world.system.services).test_client()
         assert browser.post("/login", data={"token": token}).status_code == 303
