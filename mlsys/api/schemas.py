@@ -219,8 +219,6 @@ class FreedOut(RecordOut):
 
 
 class VersionOut(RecordOut):
-    """``freed`` is there only when its stored model was given up."""
-
     model_version_id = fields.String()
     model_name = fields.String()
     version = fields.Integer()
@@ -234,12 +232,8 @@ class VersionOut(RecordOut):
     freed = fields.Nested(
         FreedOut,
         allow_none=True,
-        metadata={"description": "When and by which rule its stored model was given up; left out while it is there."},
+        metadata={"description": "When and by which rule its stored model was given up; null: it is there."},
     )
-
-    def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
-        found = super().get_attribute(obj, attr, default)
-        return ma.missing if attr == "freed" and found is None else found
 
 
 class PromotionOut(RecordOut):

@@ -67,7 +67,7 @@ def _show(found: Mapping[str, Any]) -> None:
 
 
 def _status(version: Mapping[str, Any]) -> str:
-    return f"{version['status']}, freed" if version.get("freed") else str(version["status"])
+    return f"{version['status']}, freed" if version["freed"] else str(version["status"])
 
 
 @click.command(help="Put a version into production by hand, whatever the gate said.")

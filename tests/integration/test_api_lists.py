@@ -135,7 +135,7 @@ def test_versions_and_promotions__tell_the_whole_story(world: World) -> None:
     assert current["status"] == "production"
     assert next(version["status"] for version in versions if version["model_version_id"] == rejected) in ("candidate", "rejected")
     shape = {"model_version_id", "model_name", "version", "run_id", "created_at", "artifact", "spec", "metrics", "validation", "status"}
-    assert set(current) == shape
+    assert set(current) == shape | {"freed"}
     assert set(current["artifact"]) == {"sha256", "size", "uri"}
     promotions = page(world.client, "/models/quick/promotions")["items"]
     assert promotions[-1]["action"] == "auto"
