@@ -39,10 +39,10 @@ def test_read_json__twin_keys_are_named_by_their_whole_path() -> None:
 
 
 def test_read_json__many_twin_keys_cost_no_time() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(errors.Invalid):
         read("{" + ",".join(f'"{number % 5000}":1' for number in range(100_000)) + "}")
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize("text", ['"a\\u0000b"', '"\\ud800"', '{"\\udfff": 1}', '{"a": ["\\u0000"]}'])

@@ -71,10 +71,10 @@ def test_expression__means_what_cron_means(expression: str, expected: list[str])
     ],
 )
 def test_expression__at_fault_is_refused_at_once_by_its_field(expression: str, words: list[str]) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(errors.Invalid) as refused:
         cron.check(expression)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 1
     (text,) = refused.value.fields["cron"]
     assert [word for word in words if word not in text] == []
 
